@@ -1,0 +1,1 @@
+"""The only package an application installs; importing it opens nothing."""

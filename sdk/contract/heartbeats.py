@@ -1,0 +1,111 @@
+"""Beats, reports, hellos and ticks: compact JSON arrays, because there are many. Pure.
+
+The first item of each array is its tag. New fields go at the end and are optional.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+#: Whole numbers that every JSON reader keeps exactly; what lies outside is no heartbeat of ours.
+Whole = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+
+#: An app's status as its agent sees it: spawned, has beaten, told to stop, ended.
+AppStatus = Literal["starting", "running", "stopping", "exited"]
+#: A node's status as its provisioner sees it.
+NodeStatus = Literal["starting", "running", "stopping", "exited"]
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of everything on the heartbeats topic."""
+
+
+class Beat(_Record, frozen=True, tag="b"):
+    """One heartbeat of a lone source, written straight to Kafka."""
+
+    source: str
+    #: Generation of an app, 0 of a lone source.
+    epoch: Whole
+    number: Whole
+    #: The sender's clock, only ever shown.
+    sent_at_ms: Whole
+
+
+class Tick(_Record, frozen=True, tag="t"):
+    """A worker's beat of the clock."""
+
+    writer: str
+    #: Grows by one with each tick of this writer, so that it knows its own when it reads it back.
+    number: Whole
+
+
+class AppEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One app in a report."""
+
+    app: str
+    generation: Whole
+    status: AppStatus
+    #: Time since the app's last beat (since its start if it never beat), on the agent's bounded clock.
+    age_ms: Whole
+    pid: Whole = 0
+    exit_code: Whole | None = None
+
+
+class NodeEntry(msgspec.Struct, frozen=True, array_like=True):
+    """One node in a provisioner's report."""
+
+    #: Offset of the `NodeOrdered` that asked for it.
+    order: Whole
+    node: str
+    status: NodeStatus
+    pid: Whole = 0
+    exit_code: Whole | None = None
+    reason: str = ""
+
+
+class Hello(_Record, frozen=True, tag="h"):
+    """An agent asks to be registered; `reporter` is a node id or a pool id."""
+
+    reporter: str
+    #: Drawn anew each time an agent begins to ask.
+    claim: str
+    #: The order that made this node; 0 of a provisioner.
+    order: Whole
+    #: The registration on the agent's disk, 0 if none.
+    registration: Whole
+    number: Whole
+    sent_at_ms: Whole
+    ip: str
+    port: Whole
+    pool: str
+    slots: Whole
+    drivers: list[str]
+    boot_id: str
+
+
+class Report(_Record, frozen=True, tag="r"):
+    """A node agent's beat: that it lives, whom it obeys, and the status of its apps, in full."""
+
+    reporter: str
+    registration: Whole
+    #: Offset of the log its orders were computed from.
+    as_of: Whole
+    number: Whole
+    sent_at_ms: Whole
+    apps: list[AppEntry]
+    #: One-minute load of the machine per core, 0 if unknown.
+    load: float = 0.0
+
+
+class PoolReport(_Record, frozen=True, tag="p"):
+    """A provisioner's beat: that it lives, and the status of its nodes, in full."""
+
+    reporter: str
+    registration: Whole
+    as_of: Whole
+    number: Whole
+    sent_at_ms: Whole
+    nodes: list[NodeEntry]
+
+
+Heartbeat = Beat | Tick | Hello | Report | PoolReport

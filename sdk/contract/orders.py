@@ -1,0 +1,67 @@
+"""Orders: what a node or a pool ought to run, one compacted record each, written by the leader. Pure.
+
+Rules for whoever obeys (DESIGN 9):
+1. Only records with one's own claim, and an `as_of` not lower than the last obeyed.
+2. What is absent is stopped, but nothing whose epoch is newer than `as_of`.
+3. `ended`: this registration is over; stop everything and ask for a new one.
+"""
+
+from typing import Literal
+
+import msgspec
+
+
+class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One app that a node ought to run."""
+
+    app: str
+    generation: int
+    command: list[str]
+    env: dict[str, str] = {}
+    driver: str = "process"
+    #: Time between the polite stop and the kill.
+    stop_grace_ms: int = 5_000
+    #: What the agent does when no report was acknowledged for 8 s.
+    on_isolation: Literal["keep", "stop"] = "keep"
+    #: The copy is condemned: kill it without grace.
+    kill: bool = False
+
+
+class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One node that a pool ought to run."""
+
+    #: Offset of the `NodeOrdered`.
+    order: int
+    slots: int
+    #: Lowest port the node may take: every port the log knows lies below.
+    port_floor: int
+
+
+class NodeOrders(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The orders of one node."""
+
+    reporter: str
+    claim: str
+    registration: int
+    #: Kafka's id of the events topic: another id is another log.
+    topic_id: str
+    as_of: int
+    apps: list[AppOrder] = []
+    ended: bool = False
+    #: Age of a beat at which the agent reports at once, from the policy in force.
+    silence_limit_ms: int = 10_000
+
+
+class PoolOrders(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The orders of one pool."""
+
+    reporter: str
+    claim: str
+    registration: int
+    topic_id: str
+    as_of: int
+    nodes: list[NodeOrder] = []
+    ended: bool = False
+
+
+Orders = NodeOrders | PoolOrders

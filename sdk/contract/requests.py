@@ -1,0 +1,92 @@
+"""Requests: what people and programs want, imperative, written by CLI, SDK and deployer. Pure.
+
+A request is a record; its answer is the event on the log whose `causeid` is the request's id.
+"""
+
+import msgspec
+
+from sdk.contract.specs import AppSpec
+
+
+class _Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of everything on the requests topic."""
+
+
+class RunApp(_Request, frozen=True):
+    """Run an app; one that is known gets this spec from its next copy on."""
+
+    spec: AppSpec
+
+
+class StopApp(_Request, frozen=True):
+    """Stop an app and do not bring it back."""
+
+    app: str
+
+
+class RestartApp(_Request, frozen=True):
+    """Stop the copy of an app and start another; also ends a give-up."""
+
+    app: str
+
+
+class CreateNode(_Request, frozen=True):
+    """Add nodes to a pool."""
+
+    pool: str
+    count: int = 1
+
+
+class ShutdownNode(_Request, frozen=True):
+    """Empty a node and take it away for good."""
+
+    node: str
+
+
+class ConfirmNodeDown(_Request, frozen=True):
+    """Declare a silent node dead although the brake holds."""
+
+    node: str
+
+
+class ReleaseBrake(_Request, frozen=True):
+    """End the brake."""
+
+
+class ConfigurePool(_Request, frozen=True):
+    """Set how many nodes a pool has, and the slots of each new one."""
+
+    pool: str
+    nodes: int
+    slots: int = 4
+
+
+class ChangePolicy(_Request, frozen=True):
+    """Change policy keys; those not named stay as they are."""
+
+    values: dict[str, int | bool | str]
+
+
+Request = (
+    RunApp
+    | StopApp
+    | RestartApp
+    | CreateNode
+    | ShutdownNode
+    | ConfirmNodeDown
+    | ReleaseBrake
+    | ConfigurePool
+    | ChangePolicy
+)
+
+REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
+    "watchkeep.request.run-app.v1": RunApp,
+    "watchkeep.request.stop-app.v1": StopApp,
+    "watchkeep.request.restart-app.v1": RestartApp,
+    "watchkeep.request.create-node.v1": CreateNode,
+    "watchkeep.request.shutdown-node.v1": ShutdownNode,
+    "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
+    "watchkeep.request.release-brake.v1": ReleaseBrake,
+    "watchkeep.request.configure-pool.v1": ConfigurePool,
+    "watchkeep.request.change-policy.v1": ChangePolicy,
+}

@@ -1,0 +1,107 @@
+"""Topic names, their settings and the partition function. Pure; DESIGN of each topic in docs/architecture.md.
+
+The partition of every record is computed here and passed explicitly, so that all clients agree. Partition
+counts never change under one prefix.
+"""
+
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+#: Partitions of `heartbeats` and `commands`: enough to spread a million sources over several watchers, few
+#: enough that ticks (4 a second each) cost nothing.
+WIDE_PARTITIONS: Final = 8
+
+_DAY_MS: Final = 86_400_000
+
+#: "compact" alone bounds nothing: the open segment (1 GiB, 7 days by default) is never compacted.
+_COMPACT: Final = {
+    "cleanup.policy": "compact",
+    "segment.bytes": str(16 << 20),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": "600000",
+    "delete.retention.ms": str(7 * _DAY_MS),
+}
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """What a topic must be."""
+
+    name: str
+    partitions: int
+    #: Kafka topic settings that are ours to decide; others stay the broker's.
+    config: dict[str, str]
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """The names of all topics under one prefix."""
+
+    prefix: str
+
+    @property
+    def events(self) -> str:
+        """The log: one partition, append time, kept for ever."""
+        return f"{self.prefix}.events.v1"
+
+    @property
+    def heartbeats(self) -> str:
+        """Beats, reports, hellos and ticks."""
+        return f"{self.prefix}.heartbeats.v1"
+
+    @property
+    def commands(self) -> str:
+        """Orders, one compacted record per node or pool."""
+        return f"{self.prefix}.commands.v1"
+
+    @property
+    def requests(self) -> str:
+        """What people and programs want."""
+        return f"{self.prefix}.requests.v1"
+
+    @property
+    def notifications(self) -> str:
+        """What applications tell their users."""
+        return f"{self.prefix}.notifications.v1"
+
+    @property
+    def dead_letters(self) -> str:
+        """Records that could not be used, with the reason."""
+        return f"{self.prefix}.dead-letters.v1"
+
+    def state(self, table: str) -> str:
+        """State topic of a Faust table: Faust names changelogs `<app id>-<table>-changelog`."""
+        return f"{self.prefix}-{table}-changelog"
+
+
+#: The Faust tables; each has one compacted state topic.
+VIEW_TABLES: Final = ("nodes", "apps", "monitoring", "platform")
+
+
+def topic_specs(prefix: str) -> list[TopicSpec]:
+    """Every topic the platform needs, with its settings."""
+    topics = Topics(prefix)
+    append_time = {"message.timestamp.type": "LogAppendTime"}
+    week = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY_MS)}
+    beats = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(_DAY_MS),
+        "segment.ms": "600000",
+        **append_time,
+    }
+    forever = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", **append_time}
+    return [
+        TopicSpec(topics.events, 1, forever),
+        TopicSpec(topics.heartbeats, WIDE_PARTITIONS, beats),
+        TopicSpec(topics.commands, WIDE_PARTITIONS, dict(_COMPACT)),
+        TopicSpec(topics.requests, 1, dict(week)),
+        TopicSpec(topics.notifications, 1, dict(week)),
+        TopicSpec(topics.dead_letters, 1, dict(week)),
+        *(TopicSpec(topics.state(table), 1, dict(_COMPACT)) for table in VIEW_TABLES),
+    ]
+
+
+def partition_of(key: str, *, partitions: int = WIDE_PARTITIONS) -> int:
+    """Partition of a reporter, node or pool id: CRC-32 of its UTF-8 bytes modulo the count."""
+    return crc32(key.encode()) % partitions
