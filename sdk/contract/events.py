@@ -241,8 +241,9 @@ class NodeOrdered(_Decision, frozen=True, kw_only=True):
     pool: str
     slots: int
     port_floor: int
-    #: The dead node whose apps it takes over.
+    #: The dead node whose apps it takes over, and the lineage under which those were placed.
     replaces: str = ""
+    replaces_lineage: int = 0
 
 
 class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):

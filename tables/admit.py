@@ -1,0 +1,126 @@
+"""Requests become events: admitted, or refused with a reason the asker can act upon. Pure."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sdk.contract.codec import Asked
+from sdk.contract.events import (
+    AppRestartRequested,
+    AppStopRequested,
+    AppSubmitted,
+    BrakeReleaseRequested,
+    Event,
+    NodeDownConfirmed,
+    NodeShutdownRequested,
+    NodesRequested,
+    PolicyChanged,
+    PoolConfigured,
+    RequestRefused,
+)
+from sdk.contract.ids import check_name, pool_id
+from sdk.contract.policy import policy_from
+from sdk.contract.requests import (
+    ChangePolicy,
+    ConfigurePool,
+    ConfirmNodeDown,
+    CreateNode,
+    ReleaseBrake,
+    Request,
+    RestartApp,
+    RunApp,
+    ShutdownNode,
+    StopApp,
+)
+from sdk.contract.specs import check_spec
+from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
+from tables.state import State
+
+
+class Refusal(ValueError):
+    """A request that cannot be carried out; the text is for the asker."""
+
+
+def admit(state: State, asked: Asked) -> Event:
+    """The event that answers a request: its admission, or a refusal."""
+    try:
+        return _ADMITTERS[type(asked.request)](state, asked.id, asked.request)
+    except ValueError as error:
+        return RequestRefused(asked.id, str(error)[:500])
+
+
+def _run_app(_state: State, request: str, wish: RunApp) -> Event:
+    check_spec(wish.spec)
+    kind, _, name = wish.spec.app.partition("-")
+    check_name(name, what=kind)
+    return AppSubmitted(request, wish.spec)
+
+
+def _stop_app(state: State, request: str, wish: StopApp) -> Event:
+    _check_known(wish.app, state.apps, "app")
+    return AppStopRequested(request, wish.app)
+
+
+def _restart_app(state: State, request: str, wish: RestartApp) -> Event:
+    _check_known(wish.app, state.apps, "app")
+    return AppRestartRequested(request, wish.app)
+
+
+def _create_node(state: State, request: str, wish: CreateNode) -> Event:
+    _check_known(wish.pool, state.pools, "pool")
+    room = state.policy.pool_nodes_max - state.pools[wish.pool].nodes
+    if not 1 <= wish.count <= room:
+        raise Refusal(f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more")
+    return NodesRequested(request, wish.pool, wish.count)
+
+
+def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    if state.nodes[wish.node].status != "active":
+        raise Refusal(f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be shut down")
+    return NodeShutdownRequested(request, wish.node)
+
+
+def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    row = state.nodes[wish.node]
+    if row.status != "active" or not row.silent:
+        raise Refusal(f"{wish.node} is not silent: only a silent node can be confirmed down")
+    return NodeDownConfirmed(request, wish.node)
+
+
+def _release_brake(_state: State, request: str, _wish: ReleaseBrake) -> Event:
+    return BrakeReleaseRequested(request)
+
+
+def _configure_pool(_state: State, request: str, wish: ConfigurePool) -> Event:
+    pool = pool_id(wish.pool.removeprefix("pool-"))
+    if not 0 <= wish.nodes <= POOL_NODES_MAX:
+        raise Refusal(f"nodes: {wish.nodes} is out of range; allowed: 0 to {POOL_NODES_MAX}")
+    if not 1 <= wish.slots <= SLOTS_MAX:
+        raise Refusal(f"slots: {wish.slots} is out of range; allowed: 1 to {SLOTS_MAX}")
+    return PoolConfigured(request, pool, wish.nodes, wish.slots)
+
+
+def _change_policy(state: State, request: str, wish: ChangePolicy) -> Event:
+    values = {**msgspec.structs.asdict(state.policy), **wish.values}
+    return PolicyChanged(request, policy_from(values))
+
+
+def _check_known(name: str, rows: dict[str, Any], what: str) -> None:
+    if name not in rows:
+        raise Refusal(f"no {what} {name!r:.80}")
+
+
+_ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
+    RunApp: _run_app,
+    StopApp: _stop_app,
+    RestartApp: _restart_app,
+    CreateNode: _create_node,
+    ShutdownNode: _shutdown_node,
+    ConfirmNodeDown: _confirm_down,
+    ReleaseBrake: _release_brake,
+    ConfigurePool: _configure_pool,
+    ChangePolicy: _change_policy,
+}

@@ -1,0 +1,44 @@
+"""The planner: state and the witness's answers in, decisions out. Pure.
+
+Rules:
+1. Level-triggered: decisions follow from the state alone, never from the event that led to it. Folding them and
+   deciding again gives nothing new.
+2. One call takes account of its own decisions, so that a batch fits together; the shell appends the batch, reads
+   all of it back, and only then decides again.
+3. Nothing is concluded from silence without the witness (the fence), and what the witness cannot answer waits.
+4. No clock: time passes as append times and `TimerFired`.
+"""
+
+from sdk.contract.events import BrakeEngaged, BrakeReleased, Decision
+from tables.decide_apps import decide_apps
+from tables.decide_nodes import decide_nodes, decide_orders, decide_pools
+from tables.plan import Plan
+from tables.state import State
+from tables.witness import Witness
+
+
+def decide(state: State, witness: Witness) -> list[Decision]:
+    """Everything that is due now, in the order in which it must be appended."""
+    plan = Plan(state, witness)
+    _decide_brake(plan)
+    decide_nodes(plan)
+    decide_orders(plan)
+    decide_pools(plan)
+    decide_apps(plan)
+    return plan.decisions
+
+
+def _decide_brake(plan: Plan) -> None:
+    brake, policy = plan.state.brake, plan.state.policy
+    if brake.engaged < 0 and brake.band != "calm" and not brake.overridden:
+        plan.add(
+            BrakeEngaged(
+                **plan.basis,
+                band=brake.band,
+                overdue=brake.overdue,
+                nodes=brake.nodes,
+                wake_ms=max(1, policy.brake_hold_ms),
+            )
+        )
+    elif brake.engaged >= 0 and brake.band == "calm" and brake.wake is not None and brake.wake.fired:
+        plan.add(BrakeReleased(**plan.basis, reason="calm"))

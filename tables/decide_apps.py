@@ -1,0 +1,156 @@
+"""Decisions about apps and services. Pure; part of `tables.decide`."""
+
+from typing import Literal
+
+from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
+from sdk.contract.ids import derive_fraction
+from tables.decide_nodes import replacing_order
+from tables.placement import choose_node
+from tables.plan import Plan
+from tables.rows import AppRow
+from tables.state import is_hosted, may_replace
+
+Reason = Literal["new", "failure", "node-down", "restart", "moved"]
+
+#: Spread of a back-off, so that apps that failed together do not come back together.
+_JITTER = 0.1
+
+
+def decide_apps(plan: Plan) -> None:
+    """Condemn copies that hang, judge failures, and place what ought to run and does not."""
+    state = plan.state
+    rows = [state.apps[app] for app in state.open_apps]
+    wanted = [row for row in rows if row.wanted and not row.gave_up]
+    moving = [row for row in wanted if _is_stranded(plan, row)]
+    _reserve(plan, moving)
+    for row in sorted(moving, key=_age):
+        _move(plan, row)
+    for row in sorted((row for row in wanted if not _is_stranded(plan, row)), key=_age):
+        _decide_app(plan, row)
+
+
+def _age(row: AppRow) -> tuple[int, str]:
+    return row.submitted_at_ms, row.app
+
+
+def _is_stranded(plan: Plan, row: AppRow) -> bool:
+    """Whether the copy sat on a node that is dead."""
+    return row.phase in ("placed", "running", "condemned") and (
+        not is_hosted(plan.state, row) or row.node in plan.leaving
+    )
+
+
+def _reserve(plan: Plan, moving: list[AppRow]) -> None:
+    """Keep room on each replacement for the apps it was ordered for."""
+    for row in moving:
+        target = _successor(plan, row)
+        if target:
+            plan.reserved[target] = plan.reserved.get(target, 0) + row.spec.slots
+
+
+def _successor(plan: Plan, row: AppRow) -> str | None:
+    """The living node that replaces the app's dead one, "" while it is being created, None if there is none."""
+    order = replacing_order(plan.state, row.node, row.lineage)
+    if order is None:
+        return "" if (row.node, row.lineage) in plan.replacing else None
+    return plan.state.node_of_order.get(order, "")
+
+
+def _move(plan: Plan, row: AppRow) -> None:
+    """Bring an app of a dead node to the node that replaces it, or by load where none does."""
+    if row.node in plan.leaving or not may_replace(plan.state, row):
+        return
+    successor = _successor(plan, row)
+    if successor == "":
+        return
+    if successor is not None:
+        plan.reserved[successor] -= row.spec.slots
+        if _place(plan, row, "node-down", only=successor):
+            return
+        if plan.witness.confirm_heard(successor) is None:
+            return
+    _place(plan, row, "node-down")
+
+
+def _decide_app(plan: Plan, row: AppRow) -> None:
+    if row.phase == "running" and row.silent:
+        _condemn(plan, row, "silent")
+    elif row.phase == "placed" and row.wake is not None and row.wake.fired:
+        if plan.witness.has_beaten(row.app, row.generation) is False:
+            _condemn(plan, row, "never-beat")
+    elif row.phase == "pending":
+        _place(plan, row, "new")
+    elif row.phase in ("ended", "condemned") and may_replace(plan.state, row):
+        _judge(plan, row)
+
+
+def _condemn(plan: Plan, row: AppRow, reason: Literal["silent", "never-beat"]) -> None:
+    fence = plan.witness.confirm_silence(row.app, row.generation) if reason == "silent" else None
+    if reason == "silent" and fence is None:
+        return
+    plan.add(
+        AppDeclaredDown(
+            **plan.basis,
+            app=row.app,
+            generation=row.generation,
+            reason=reason,
+            fence=fence,
+            wake_ms=max(1, plan.state.policy.kill_within_ms),
+        )
+    )
+
+
+def _judge(plan: Plan, row: AppRow) -> None:
+    """A copy has ended: place the next at once, later, or not any more."""
+    policy = plan.state.policy
+    if row.phase == "ended" and row.end_reason in ("restart", "moved"):
+        _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
+    elif row.phase == "ended" and row.wake is not None:
+        _place(plan, row, "failure")
+    elif len(row.recent_failures) >= policy.app_give_up_after:
+        plan.add(
+            AppGaveUp(**plan.basis, app=row.app, generation=row.generation, failures=len(row.recent_failures))
+        )
+    elif row.strikes > 1:
+        plan.add(
+            AppHeldBack(
+                **plan.basis,
+                app=row.app,
+                generation=row.generation,
+                strikes=row.strikes,
+                wake_ms=backoff_ms(plan, row),
+            )
+        )
+    else:
+        _place(plan, row, "failure")
+
+
+def backoff_ms(plan: Plan, row: AppRow) -> int:
+    """Pause before the next copy: the first is at once, then doubling to the largest, jitter from the generation."""
+    policy = plan.state.policy
+    base = min(policy.app_backoff_ms << min(row.strikes - 2, 40), policy.app_backoff_max_ms)
+    jitter = 1 + _JITTER * (2 * derive_fraction(row.app, row.generation) - 1)
+    return max(1, round(base * jitter))
+
+
+def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
+    choice = choose_node(plan, row, only=only)
+    if isinstance(choice, str):
+        if not only and row.pending_reason != choice:
+            plan.add(AppLeftPending(**plan.basis, app=row.app, reason=choice))
+        return False
+    plan.take(choice.node, row.spec.slots)
+    plan.add(
+        AppPlaced(
+            **plan.basis,
+            app=row.app,
+            node=choice.node,
+            registration=plan.state.nodes[choice.node].registration,
+            replaces=row.generation,
+            reason=reason,
+            scores=choice.scores,
+            fence=choice.fence,
+            wake_ms=row.spec.start_within_ms,
+        )
+    )
+    return True

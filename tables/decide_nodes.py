@@ -1,0 +1,167 @@
+"""Decisions about nodes, orders and pools. Pure; part of `tables.decide`."""
+
+from sdk.contract.events import (
+    NodeDeclaredDown,
+    NodeLeft,
+    NodeOrdered,
+    NodeOrderWithdrawn,
+    PoolDegraded,
+    PoolHeldBack,
+)
+from tables.fold_nodes import is_empty, nodes_in_pool
+from tables.plan import Plan
+from tables.rows import NodeRow, PoolRow
+from tables.state import State, is_hosted, is_order_open
+
+
+def decide_nodes(plan: Plan) -> None:
+    """Declare dead what its provider or its silence says is dead; take away what has drained."""
+    allowance = plan.state.brake.allowance
+    for node in sorted(plan.state.open_nodes):
+        row = plan.state.nodes[node]
+        if plan.state.orders[str(row.order)].ended:
+            _declare_down(plan, row, "exited")
+        elif row.silent and row.confirmed:
+            _declare_down(plan, row, "confirmed")
+        elif row.silent:
+            if _brake_allows(plan, allowance) and _declare_down(plan, row, "silent"):
+                allowance -= 1
+        elif row.draining and is_empty(plan.state, row):
+            plan.add(NodeLeft(**plan.basis, node=node, registration=row.registration))
+            plan.leaving.add(node)
+
+
+def _brake_allows(plan: Plan, allowance: int) -> bool:
+    """Whether one more silent node may be declared down now."""
+    brake = plan.state.brake
+    if brake.engaged >= 0:
+        return allowance > 0
+    if brake.overridden:
+        return True
+    # The share may have crossed the bound a moment ago and the fact be on its way: the watcher knows first.
+    return brake.band == "calm" and plan.witness.overdue_band() == "calm"
+
+
+def _declare_down(plan: Plan, row: NodeRow, reason: str) -> bool:
+    """Declare the node down if the fence holds; `exited` is the provider's word and needs none."""
+    policy = plan.state.policy
+    fence = None
+    if reason != "exited":
+        fence = plan.witness.confirm_silence(row.node, row.registration)
+        if fence is None:
+            return False
+    destroy = policy.destroy_silent_nodes and reason != "exited"
+    plan.add(
+        NodeDeclaredDown(
+            **plan.basis,
+            node=row.node,
+            registration=row.registration,
+            reason=reason,  # type: ignore[arg-type]  # one of the three literals above
+            destroy=destroy,
+            fence=fence,
+            wake_ms=max(1, policy.destroy_within_ms) if destroy else 0,
+        )
+    )
+    plan.leaving.add(row.node)
+    return True
+
+
+def decide_orders(plan: Plan) -> None:
+    """Withdraw orders whose node did not register in time."""
+    state = plan.state
+    for offset in sorted(state.open_orders):
+        order = state.orders[str(offset)]
+        late = order.wake is not None and order.wake.fired
+        if late and plan.witness.has_hello(offset) is False:
+            reason = f"no registration within {state.policy.register_within_ms} ms"
+            plan.add(NodeOrderWithdrawn(**plan.basis, order=offset, pool=order.pool, reason=reason))
+
+
+def decide_pools(plan: Plan) -> None:
+    """Order nodes that a pool lacks, and hold back a pool whose creations fail."""
+    for pool in sorted(plan.state.pools):
+        row = plan.state.pools[pool]
+        if row.strikes > row.held_for:
+            _hold_back(plan, row)
+        elif row.wake is None or row.wake.fired:
+            _order_nodes(plan, row)
+
+
+def _hold_back(plan: Plan, row: PoolRow) -> None:
+    policy = plan.state.policy
+    if row.strikes >= policy.pool_degraded_after and not row.degraded:
+        plan.add(PoolDegraded(**plan.basis, pool=row.pool, strikes=row.strikes))
+    delay = min(policy.pool_backoff_ms << min(row.strikes - 1, 40), policy.pool_backoff_max_ms)
+    plan.add(PoolHeldBack(**plan.basis, pool=row.pool, strikes=row.strikes, wake_ms=delay))
+
+
+def _order_nodes(plan: Plan, row: PoolRow) -> None:
+    state = plan.state
+    leaving = sum(state.nodes[node].pool == row.pool and not state.nodes[node].draining for node in plan.leaving)
+    have = nodes_in_pool(state, row.pool, staying=True) - leaving
+    room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(plan.leaving)
+    count = min(row.nodes - have, room)
+    if count <= 0:
+        return
+    replaced = _to_replace(plan, row.pool)[:count]
+    for node in replaced + [""] * (count - len(replaced)):
+        plan.add(
+            NodeOrdered(
+                **plan.basis,
+                pool=row.pool,
+                slots=row.slots,
+                port_floor=row.port_highest + 1,
+                replaces=node,
+                replaces_lineage=state.nodes[node].lineage if node else 0,
+                wake_ms=state.policy.register_within_ms,
+            )
+        )
+
+
+def _to_replace(plan: Plan, pool: str) -> list[str]:
+    """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die."""
+    state = plan.state
+    dead = [
+        node
+        for node, row in state.nodes.items()
+        if row.pool == pool
+        and (row.status == "down" or node in plan.leaving)
+        and not row.draining
+        and replacing_order(state, node, row.lineage) is None
+    ]
+    waiting = set(stranded_nodes(plan))
+    return sorted(dead, key=lambda node: (node not in waiting, -state.nodes[node].since_ms, node))
+
+
+def stranded_nodes(plan: Plan) -> list[str]:
+    """Dead nodes whose apps still have to move."""
+    state = plan.state
+    nodes = {app.node for app in (state.apps[key] for key in state.open_apps) if app.wanted and app.node}
+    nodes |= {node for node in plan.leaving if state.apps_of_node.get(node)}
+    return [node for node in nodes if node in plan.leaving or not _hosts_any(state, node)]
+
+
+def _hosts_any(state: State, node: str) -> bool:
+    row = state.nodes.get(node)
+    return row is not None and row.status == "active" and any(
+        is_hosted(state, state.apps[key]) for key in state.apps_of_node.get(node, ())
+    )
+
+
+def replacing_order(state: State, node: str, lineage: int) -> int | None:
+    """The order that replaces a dead node and may bring, or has brought, a living one.
+
+    Follows replacements that died themselves; each has a later lineage, so the walk ends.
+    """
+    while True:
+        offset = state.replacement.get((node, lineage))
+        if offset is None:
+            return None
+        successor = state.node_of_order.get(offset)
+        if successor is None:
+            return offset if is_order_open(state, state.orders[str(offset)]) else None
+        row = state.nodes[successor]
+        if row.status == "active":
+            return offset
+        assert row.lineage > lineage
+        node, lineage = successor, row.lineage

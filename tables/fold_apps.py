@@ -1,0 +1,283 @@
+"""Fold of everything about apps and services. Pure; part of `tables.fold`.
+
+The life of a generation; `TRANSITIONS` is this picture, read by the handlers and by the tests:
+
+    pending --placed--> placed --started--> running --declared down--> condemned
+       ^                  |  \\--never beat--------------------------------^  |
+       |                  |                    |                             |
+       +-- wanted again   +----- exited -------+-------- exited -------------+--> ended --placed--> placed
+                          `- not wanted: stopped                                    (next generation)
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from sdk.contract.events import (
+    AppDeclaredDown,
+    AppExited,
+    AppGaveUp,
+    AppHeldBack,
+    AppLeftPending,
+    AppPlaced,
+    AppRestartRequested,
+    AppStarted,
+    AppStopRequested,
+    AppSubmitted,
+    Event,
+)
+from sdk.contract.specs import check_spec
+from tables.fold_nodes import term_fault, wake_of
+from tables.fold_requests import remember, request_fault
+from tables.rows import AppRow
+from tables.state import State, holds_slot, is_hosted, may_replace, used_slots
+
+if TYPE_CHECKING:
+    from tables.fold import Meta
+
+#: Phase -> phases that may follow it.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    "pending": frozenset({"placed", "stopped"}),
+    "placed": frozenset({"placed", "running", "condemned", "ended", "stopped"}),
+    "running": frozenset({"placed", "condemned", "ended", "stopped"}),
+    "condemned": frozenset({"placed", "ended", "stopped"}),
+    "ended": frozenset({"placed", "stopped"}),
+    "stopped": frozenset({"pending"}),
+}
+
+#: Nodes remembered as places where an app failed: enough to try three others before coming back.
+_FAILED_ON_MAX = 3
+
+
+def _submitted(state: State, event: AppSubmitted, meta: "Meta") -> str:
+    if fault := request_fault(state, event.request):
+        return fault
+    try:
+        check_spec(event.spec)
+    except ValueError as error:
+        return str(error)
+    row = state.apps.get(event.spec.app)
+    if row is None:
+        new = AppRow(
+            app=event.spec.app,
+            spec=event.spec,
+            wanted=True,
+            phase="pending",
+            since_ms=meta.append_ms,
+            submitted_at_ms=meta.append_ms,
+        )
+    elif row.phase == "stopped" or not is_hosted(state, row):
+        new = replace(row, spec=event.spec, wanted=True, gave_up=False, strikes=0, recent_failures=[])
+        if row.phase == "stopped":
+            new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None)
+    else:
+        new = replace(row, spec=event.spec, wanted=True, gave_up=False)
+    state.put("apps", event.spec.app, new)
+    remember(state, event.request, meta)
+    return ""
+
+
+def _stop_requested(state: State, event: AppStopRequested, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
+        return fault
+    assert row is not None
+    new = replace(row, wanted=False, gave_up=False, pending_reason="")
+    if not (holds_slot(row) and is_hosted(state, row)):
+        new = replace(new, phase="stopped", since_ms=meta.append_ms, wake=None, silent=False)
+    state.put("apps", event.app, new)
+    remember(state, event.request, meta)
+    return ""
+
+
+def _restart_requested(state: State, event: AppRestartRequested, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
+        return fault
+    assert row is not None
+    new = replace(row, wanted=True, gave_up=False, strikes=0, recent_failures=[])
+    if row.phase == "stopped":
+        new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None)
+    elif row.phase == "ended":
+        new = replace(new, wake=None, end_reason="restart")
+    elif holds_slot(row):
+        new = replace(new, restarting=True)
+    state.put("apps", event.app, new)
+    remember(state, event.request, meta)
+    return ""
+
+
+def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
+    if fault := term_fault(state, event.term) or _placement_fault(state, event):
+        return fault
+    node = state.nodes[event.node]
+    state.put(
+        "apps",
+        event.app,
+        replace(
+            state.apps[event.app],
+            phase="placed",
+            since_ms=meta.append_ms,
+            generation=meta.offset,
+            node=event.node,
+            lineage=node.lineage,
+            restarting=False,
+            silent=False,
+            seen=-1,
+            exit_code=None,
+            end_reason="",
+            pending_reason="",
+            wake=wake_of(event.wake_ms, meta),
+        ),
+    )
+    return ""
+
+
+def _placement_fault(state: State, event: AppPlaced) -> str:
+    row = state.apps.get(event.app)
+    node = state.nodes.get(event.node)
+    if row is None or not row.wanted or row.gave_up:
+        return f"{event.app} is not wanted"
+    if row.generation != event.replaces:
+        return f"generation {event.replaces} is not in force"
+    if not may_replace(state, row):
+        return f"generation {row.generation} has not ended"
+    if node is None or node.status != "active" or node.registration != event.registration:
+        return f"registration {event.registration} of {event.node} is not in force"
+    if node.draining or node.silent:
+        return f"{event.node} takes no apps"
+    if used_slots(state, event.node) + row.spec.slots > node.slots:
+        return f"{event.node} has no room"
+    return ""
+
+
+def _started(state: State, event: AppStarted, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if row is None or row.generation != event.generation or row.node != event.node or not is_hosted(state, row):
+        return f"generation {event.generation} is not in force"
+    if row.phase != "placed":
+        return f"it is {row.phase}"
+    state.put(
+        "apps",
+        event.app,
+        replace(row, phase="running", since_ms=meta.append_ms, started_at_ms=meta.append_ms, wake=None),
+    )
+    return ""
+
+
+def _exited(state: State, event: AppExited, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if row is None or row.generation != event.generation or row.node != event.node or not is_hosted(state, row):
+        return f"generation {event.generation} is not in force"
+    if not holds_slot(row):
+        return f"it is {row.phase}"
+    draining = state.nodes[row.node].draining
+    new = replace(
+        row,
+        phase="ended" if row.wanted else "stopped",
+        since_ms=meta.append_ms,
+        exit_code=event.exit_code,
+        end_reason=event.reason,
+        silent=False,
+        wake=None,
+    )
+    if not row.wanted:
+        pass
+    elif row.restarting:
+        new = replace(new, end_reason="restart", restarting=False)
+    elif draining:
+        new = replace(new, end_reason="moved")
+    elif row.phase != "condemned":
+        new = _with_failure(state, new, meta)
+    else:
+        new = replace(new, end_reason=row.end_reason)
+    state.put("apps", event.app, new)
+    return ""
+
+
+def _with_failure(state: State, row: AppRow, meta: "Meta") -> AppRow:
+    """The row with one more failure of its own: once per generation, at its first end."""
+    policy = state.policy
+    good = row.started_at_ms > 0 and meta.append_ms - row.started_at_ms >= policy.app_good_run_ms
+    since = meta.append_ms - policy.app_give_up_window_ms
+    recent = [at for at in row.recent_failures if at > since] + [meta.append_ms]
+    return replace(
+        row,
+        failures=row.failures + 1,
+        strikes=1 if good else row.strikes + 1,
+        recent_failures=recent[-policy.app_give_up_after :],
+        failed_on=[*(node for node in row.failed_on if node != row.node), row.node][-_FAILED_ON_MAX:],
+        started_at_ms=0,
+    )
+
+
+def _declared_down(state: State, event: AppDeclaredDown, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if fault := term_fault(state, event.term):
+        return fault
+    if row is None or row.generation != event.generation or not is_hosted(state, row):
+        return f"generation {event.generation} is not in force"
+    if event.reason == "silent" and not (row.phase == "running" and row.silent):
+        return "it is not silent"
+    if event.reason == "never-beat" and not (row.phase == "placed" and row.wake is not None and row.wake.fired):
+        return "its time to start has not passed"
+    new = replace(
+        row, phase="condemned", since_ms=meta.append_ms, end_reason=event.reason, wake=wake_of(event.wake_ms, meta)
+    )
+    state.put("apps", event.app, _with_failure(state, new, meta))
+    return ""
+
+
+def _held_back(state: State, event: AppHeldBack, meta: "Meta") -> str:
+    if fault := term_fault(state, event.term) or _failed_fault(state, event.app, event.generation):
+        return fault
+    row = state.apps[event.app]
+    state.put("apps", event.app, replace(row, phase="ended", silent=False, wake=wake_of(event.wake_ms, meta)))
+    return ""
+
+
+def _gave_up(state: State, event: AppGaveUp, meta: "Meta") -> str:
+    if fault := term_fault(state, event.term) or _failed_fault(state, event.app, event.generation):
+        return fault
+    row = state.apps[event.app]
+    state.put(
+        "apps",
+        event.app,
+        replace(row, phase="ended", silent=False, since_ms=meta.append_ms, gave_up=True, wake=None),
+    )
+    return ""
+
+
+def _failed_fault(state: State, app: str, generation: int) -> str:
+    """Why a failure of `generation` cannot be judged, or an empty string."""
+    row = state.apps.get(app)
+    if row is None or row.generation != generation or not row.wanted or row.gave_up:
+        return f"generation {generation} is not in force"
+    if row.phase not in ("ended", "condemned") or not may_replace(state, row):
+        return "it has not ended"
+    return ""
+
+
+def _left_pending(state: State, event: AppLeftPending, _meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if fault := term_fault(state, event.term):
+        return fault
+    if row is None or not row.wanted or row.pending_reason == event.reason:
+        return "nothing new"
+    state.put("apps", event.app, replace(row, pending_reason=event.reason))
+    return ""
+
+
+APP_HANDLERS: dict[type[Event], Callable[[State, Any, "Meta"], str]] = {
+    AppSubmitted: _submitted,
+    AppStopRequested: _stop_requested,
+    AppRestartRequested: _restart_requested,
+    AppPlaced: _placed,
+    AppStarted: _started,
+    AppExited: _exited,
+    AppDeclaredDown: _declared_down,
+    AppHeldBack: _held_back,
+    AppGaveUp: _gave_up,
+    AppLeftPending: _left_pending,
+}

@@ -1,0 +1,83 @@
+"""Orders as the fold sees them: what each node and pool ought to run. Pure."""
+
+from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, Orders, PoolOrders
+from tables.rows import AppRow, NodeRow
+from tables.state import State, holds_slot, is_order_wanted
+
+
+def orders_for(state: State, reporter: str, *, topic_id: str) -> Orders | None:
+    """The orders of a node or pool as of `state.offset`; None for who never registered."""
+    if reporter.startswith("pool-"):
+        return _pool_orders(state, reporter, topic_id)
+    row = state.nodes.get(reporter)
+    return None if row is None else _node_orders(state, row, topic_id)
+
+
+def _node_orders(state: State, row: NodeRow, topic_id: str) -> NodeOrders:
+    apps = sorted(state.apps_of_node.get(row.node, ())) if row.status == "active" else []
+    return NodeOrders(
+        reporter=row.node,
+        claim=row.claim,
+        registration=row.registration,
+        topic_id=topic_id,
+        as_of=state.offset,
+        ended=row.status != "active",
+        silence_limit_ms=state.policy.silence_limit_ms,
+        apps=[_app_order(state.apps[app]) for app in apps if _ought_to_run(row, state.apps[app])],
+    )
+
+
+def _ought_to_run(node: NodeRow, app: AppRow) -> bool:
+    if app.lineage != node.lineage or not holds_slot(app):
+        return False
+    return app.wanted and not app.restarting and not node.draining
+
+
+def _app_order(app: AppRow) -> AppOrder:
+    return AppOrder(
+        app=app.app,
+        generation=app.generation,
+        command=app.spec.command,
+        env=app.spec.env,
+        driver=app.spec.driver,
+        stop_grace_ms=app.spec.stop_grace_ms,
+        on_isolation=app.spec.on_isolation,
+        kill=app.phase == "condemned",
+    )
+
+
+def _pool_orders(state: State, pool: str, topic_id: str) -> PoolOrders | None:
+    row = state.pools.get(pool)
+    if row is None or not row.registration:
+        return None
+    wanted = (state.orders[str(offset)] for offset in sorted(state.orders_of_pool.get(pool, ())))
+    return PoolOrders(
+        reporter=pool,
+        claim=row.claim,
+        registration=row.registration,
+        topic_id=topic_id,
+        as_of=state.offset,
+        nodes=[
+            NodeOrder(order=order.order, slots=order.slots, port_floor=order.port_floor)
+            for order in wanted
+            if is_order_wanted(state, order)
+        ],
+    )
+
+
+def reporters_touched(state: State, changed: set[tuple[str, str]]) -> set[str]:
+    """Nodes and pools whose orders may differ after these rows changed."""
+    touched: set[str] = set()
+    for table, key in changed:
+        if table == "nodes":
+            touched.add(key)
+            touched.add(state.nodes[key].pool)
+        elif table == "pools":
+            touched.add(key)
+        elif table == "orders":
+            touched.add(state.orders[key].pool)
+        elif table == "apps" and state.apps[key].node:
+            touched.add(state.apps[key].node)
+        elif table == "policy":
+            touched.update(state.nodes)
+    return touched

@@ -1,0 +1,280 @@
+"""The state: all tables, the indexes over them, and the keys that changed. Pure.
+
+Rules:
+1. Rows change through `State.put` and `State.drop` only, which keep every index true; an index is never stored.
+2. `State.offset` is the last record folded; rows and offset are always saved together.
+3. `changed` collects (table, key) for whoever saves, publishes or decides; each takes and clears its own set.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from sdk.contract.policy import Policy
+from tables.rows import (
+    ONLY,
+    TABLES,
+    AppRow,
+    BrakeRow,
+    NodeRow,
+    OrderRow,
+    PolicyRow,
+    PoolRow,
+    Row,
+    SourceRow,
+    TermRow,
+)
+
+Key = tuple[str, str]
+
+
+class State:
+    """Tables, indexes and position of one fold of the log."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
+        #: Offset of the last record folded, -1 before the first.
+        self.offset = -1
+        #: Largest append time folded, ms UTC: the only time the fold knows.
+        self.now_ms = 0
+        #: Everything that changed since somebody cleared it, one set per listener.
+        self.listeners: list[set[Key]] = []
+        self.apps_of_node: dict[str, set[str]] = {}
+        #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
+        self.open_apps: set[str] = set()
+        #: Nodes that a decision may be due about: silent, draining, or their provider says they are gone.
+        self.open_nodes: set[str] = set()
+        #: Orders that may still bring a node.
+        self.open_orders: set[int] = set()
+        self.node_of_order: dict[int, str] = {}
+        self.orders_of_pool: dict[str, set[int]] = {}
+        #: Dead node and its lineage -> latest order that replaces it.
+        self.replacement: dict[tuple[str, int], int] = {}
+        #: Rows with a wake that has not fired.
+        self.waking: set[Key] = set()
+
+    # --- rows ---------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> dict[str, NodeRow]:
+        """Nodes by id."""
+        return cast("dict[str, NodeRow]", self.tables["nodes"])
+
+    @property
+    def orders(self) -> dict[str, OrderRow]:
+        """Orders to pools by offset, as text."""
+        return cast("dict[str, OrderRow]", self.tables["orders"])
+
+    @property
+    def pools(self) -> dict[str, PoolRow]:
+        """Pools by id."""
+        return cast("dict[str, PoolRow]", self.tables["pools"])
+
+    @property
+    def apps(self) -> dict[str, AppRow]:
+        """Apps and services by id."""
+        return cast("dict[str, AppRow]", self.tables["apps"])
+
+    @property
+    def sources(self) -> dict[str, SourceRow]:
+        """Lone sources by id."""
+        return cast("dict[str, SourceRow]", self.tables["sources"])
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.policy_row.policy
+
+    @property
+    def policy_row(self) -> PolicyRow:
+        """The policy in force, with its offset."""
+        row = self.tables["policy"].get(ONLY)
+        return _BUILT_IN if row is None else cast("PolicyRow", row)
+
+    @property
+    def term(self) -> TermRow:
+        """The planner in force."""
+        return cast("TermRow", self.tables["term"].get(ONLY, _NO_TERM))
+
+    @property
+    def brake(self) -> BrakeRow:
+        """The brake."""
+        return cast("BrakeRow", self.tables["brake"].get(ONLY, _BRAKE_OFF))
+
+    def put(self, table: str, key: str, row: Row) -> None:
+        """Set a row and keep the indexes true."""
+        rows = self.tables[table]
+        old = rows.get(key)
+        if old == row:
+            return
+        rows[key] = row
+        self._index(table, key, old, row)
+        for listener in self.listeners:
+            listener.add((table, key))
+
+    def drop(self, table: str, key: str) -> None:
+        """Remove a row; only requests are ever forgotten."""
+        assert table == "requests"
+        if self.tables[table].pop(key, None) is not None:
+            for listener in self.listeners:
+                listener.add((table, key))
+
+    def load(self, rows: Iterable[tuple[str, str, Row]], *, offset: int, now_ms: int) -> None:
+        """Fill an empty state from saved rows."""
+        assert self.offset == -1
+        for table, key, row in rows:
+            self.put(table, key, row)
+        self.offset, self.now_ms = offset, now_ms
+
+    def listen(self) -> set[Key]:
+        """A new set that collects what changes from now on."""
+        listener: set[Key] = set()
+        self.listeners.append(listener)
+        return listener
+
+    def all_rows(self) -> Iterator[tuple[str, str, Row]]:
+        """Every row with its table and key."""
+        for table, rows in self.tables.items():
+            for key, row in rows.items():
+                yield table, key, row
+
+    # --- indexes ------------------------------------------------------------------------------------
+
+    def _index(self, table: str, key: str, old: Row | None, row: Row) -> None:
+        match row:
+            case AppRow():
+                self._index_app(key, old if isinstance(old, AppRow) else None, row)
+            case NodeRow():
+                self.node_of_order[row.order] = key
+                self.open_orders.discard(row.order)
+                self._open_or_close_node(row)
+                self._reopen_apps_of(key)
+            case OrderRow():
+                self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
+                node = self.node_of_order.get(row.order)
+                if node is not None:
+                    self._open_or_close_node(self.nodes[node])
+                elif is_order_open(self, row):
+                    self.open_orders.add(row.order)
+                else:
+                    self.open_orders.discard(row.order)
+                dead = (row.replaces, row.replaces_lineage)
+                if row.replaces and self.replacement.get(dead, -1) <= row.order:
+                    self.replacement[dead] = row.order
+            case _:
+                pass
+        wake = getattr(row, "wake", None)
+        if wake is not None and not wake.fired:
+            self.waking.add((table, key))
+        else:
+            self.waking.discard((table, key))
+
+    def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
+        if old is None or old.node != row.node:
+            if old is not None and old.node:
+                self.apps_of_node[old.node].discard(key)
+            if row.node:
+                self.apps_of_node.setdefault(row.node, set()).add(key)
+        self._open_or_close(key, row)
+
+    def _open_or_close_node(self, row: NodeRow) -> None:
+        order = self.orders.get(str(row.order))
+        gone = order is not None and order.ended
+        if row.status == "active" and (row.silent or row.draining or gone):
+            self.open_nodes.add(row.node)
+        else:
+            self.open_nodes.discard(row.node)
+
+    def _reopen_apps_of(self, node: str) -> None:
+        for app in self.apps_of_node.get(node, ()):
+            self._open_or_close(app, self.apps[app])
+
+    def _open_or_close(self, key: str, row: AppRow) -> None:
+        if is_at_rest(self, row):
+            self.open_apps.discard(key)
+        else:
+            self.open_apps.add(key)
+
+
+_BUILT_IN = PolicyRow(Policy())
+_NO_TERM = TermRow()
+_BRAKE_OFF = BrakeRow()
+
+
+def is_node_alive(state: State, node: str) -> bool:
+    """Whether the node's registration is in force (it may be silent or draining)."""
+    row = state.nodes.get(node)
+    return row is not None and row.status == "active"
+
+
+def is_hosted(state: State, app: AppRow) -> bool:
+    """Whether the generation in force sits on a node whose lineage is unbroken."""
+    node = state.nodes.get(app.node)
+    return node is not None and node.status == "active" and node.lineage == app.lineage
+
+
+def holds_slot(app: AppRow) -> bool:
+    """Whether the generation in force takes room on its node."""
+    return app.phase in ("placed", "running", "condemned")
+
+
+def is_at_rest(state: State, app: AppRow) -> bool:
+    """Whether no decision can be due about the app until one of its rows changes."""
+    if app.gave_up or (not app.wanted and not is_hosted(state, app)):
+        return True
+    if app.phase == "running":
+        return app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
+    return app.phase == "stopped" or (not app.wanted and app.phase in ("pending", "ended"))
+
+
+def used_slots(state: State, node: str) -> int:
+    """Slots that the apps of the node's lineage take."""
+    row = state.nodes[node]
+    return sum(
+        app.spec.slots
+        for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
+        if app.lineage == row.lineage and holds_slot(app)
+    )
+
+
+def is_order_open(state: State, order: OrderRow) -> bool:
+    """Whether the order may still bring a node: neither ended nor withdrawn, and nobody registered under it."""
+    return not order.ended and not order.withdrawn and order.order not in state.node_of_order
+
+
+def is_order_wanted(state: State, order: OrderRow) -> bool:
+    """Whether the pool ought to run the node of this order."""
+    if order.ended or order.withdrawn:
+        return False
+    node = state.node_of_order.get(order.order)
+    if node is None:
+        return True
+    row = state.nodes[node]
+    return row.status == "active" or (row.status == "down" and not row.destroy)
+
+
+def is_gone(state: State, node: NodeRow) -> bool:
+    """Whether nothing of a dead node can run any more, or waiting for that has lasted long enough.
+
+    A node that was declared down without an attempt to destroy it counts as gone at once: its agent obeys
+    orders, and orders and the fold refuse its copies.
+    """
+    if node.status == "active":
+        return False
+    order = state.orders.get(str(node.order))
+    return not node.destroy or order is None or order.ended or (node.wake is not None and node.wake.fired)
+
+
+def may_replace(state: State, app: AppRow) -> bool:
+    """Whether the generation in force has ended so far that another copy may be placed."""
+    match app.phase:
+        case "pending":
+            return True
+        case "ended":
+            return app.wake is None or app.wake.fired
+        case "condemned" if app.wake is not None and app.wake.fired:
+            return True
+        case "placed" | "running" | "condemned":
+            node = state.nodes.get(app.node)
+            return node is None or (not is_hosted(state, app) and (node.status == "active" or is_gone(state, node)))
+        case _:
+            return False
