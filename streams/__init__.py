@@ -1,0 +1,1 @@
+"""The Faust shell: settings, the local Kafka, processors and the commands behind `cli.py`."""

@@ -1,0 +1,1 @@
+"""What runs on this machine without a cluster: Kafka from its jars, and the supervisor behind `up`."""
