@@ -61,11 +61,6 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.requests.v1"
 
     @property
-    def notifications(self) -> str:
-        """What applications tell their users."""
-        return f"{self.prefix}.notifications.v1"
-
-    @property
     def dead_letters(self) -> str:
         """Records that could not be used, with the reason."""
         return f"{self.prefix}.dead-letters.v1"
@@ -96,7 +91,6 @@ def topic_specs(prefix: str) -> list[TopicSpec]:
         TopicSpec(topics.heartbeats, WIDE_PARTITIONS, beats),
         TopicSpec(topics.commands, WIDE_PARTITIONS, dict(_COMPACT)),
         TopicSpec(topics.requests, 1, dict(week)),
-        TopicSpec(topics.notifications, 1, dict(week)),
         TopicSpec(topics.dead_letters, 1, dict(week)),
         *(TopicSpec(topics.state(table), 1, dict(_COMPACT)) for table in VIEW_TABLES),
     ]

@@ -1,0 +1,254 @@
+"""The log clock and session windows of one heartbeat partition. Pure.
+
+In stream-processing terms: session windows of beats per source with an inactivity gap of the silence limit,
+closed by ticks as watermark. Rules:
+
+1. Time is the partition's own: `clock += clamp(append_time - append_time of the record before, 0, step)`.
+   While nobody can append, the clock stands still and no silence accrues.
+2. A step that was cut starts settling: nobody's deadline comes before `settling_ms` from there, but settling
+   postpones one source by at most `settling_in_all_ms`, counted anew at each of its beats.
+3. A session belongs to a source *and its epoch*: beats of an older epoch (a zombie's) do not keep it alive.
+4. Only a tick closes sessions, so a verdict is a function of the records up to it, whoever computes it.
+5. Records below `next_offset` are ignored, so any stretch may be read again.
+"""
+
+import heapq
+
+import msgspec
+
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.policy import Policy
+
+#: Before any step was cut: so long ago that it postpones nothing.
+_NEVER_MS = -(1 << 60)
+
+
+class Session(msgspec.Struct):
+    """The open window of one source."""
+
+    source: str
+    epoch: int
+    #: Clock and offset of its last beat, or of where waiting for one began.
+    last_ms: int
+    last_offset: int
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A session that a tick closed; true until a beat of its epoch."""
+
+    epoch: int
+    from_offset: int
+    until_offset: int
+    silent_ms: int
+    postponed_ms: int
+
+
+class Reported(msgspec.Struct, frozen=True):
+    """The newest report of a reporter, with its place and the clock there."""
+
+    report: Report | PoolReport
+    offset: int
+    clock_ms: int
+
+
+class Greeted(msgspec.Struct, frozen=True):
+    """The newest hello of a reporter, with its place and the clock there."""
+
+    hello: Hello
+    offset: int
+    clock_ms: int
+
+
+class PartitionWatch:
+    """Everything a watcher knows of one heartbeat partition."""
+
+    def __init__(self, partition: int, *, begin: int) -> None:
+        self.partition = partition
+        #: Offset where reading began and of the next record to apply.
+        self.begin = begin
+        self.next_offset = begin
+        #: The log clock, ms since reading began, and the append time it was last moved by.
+        self.clock_ms = 0
+        self.append_ms: int | None = None
+        #: Clock after the last step that was cut.
+        self.cut_ms = _NEVER_MS
+        self.sessions: dict[str, Session] = {}
+        self.silent: dict[str, Verdict] = {}
+        self.reports: dict[str, Reported] = {}
+        self.hellos: dict[str, Greeted] = {}
+        #: Reporters and lone sources heard since somebody cleared it.
+        self.heard: set[str] = set()
+        #: (app, generation) -> offset of the last report in which its beat was fresh.
+        self.app_beats: dict[tuple[str, int], int] = {}
+        self._ring: list[tuple[int, str]] = []
+
+    # --- records ------------------------------------------------------------------------------------
+
+    def apply(self, offset: int, append_ms: int, record: Heartbeat | None, policy: Policy) -> None:
+        """Apply one record in offset order; `record` is None for what could not be decoded."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        self._advance(append_ms, policy)
+        match record:
+            case Tick():
+                self._close_sessions(offset, policy)
+            case Report() | PoolReport():
+                self._apply_report(offset, record, policy)
+            case Hello():
+                self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
+                self.heard.add(record.reporter)
+            case Beat():
+                self._beat(record.source, record.epoch, offset, policy)
+            case None:
+                pass
+
+    def _advance(self, append_ms: int, policy: Policy) -> None:
+        if self.append_ms is not None:
+            step = append_ms - self.append_ms
+            if step > policy.clock_step_max_ms:
+                self.clock_ms += policy.clock_step_max_ms
+                self.cut_ms = self.clock_ms
+            elif step > 0:
+                self.clock_ms += step
+        self.append_ms = append_ms
+
+    def _apply_report(self, offset: int, report: Report | PoolReport, policy: Policy) -> None:
+        known = self.reports.get(report.reporter)
+        if known is not None and report.registration < known.report.registration:
+            return
+        self.reports[report.reporter] = Reported(report, offset, self.clock_ms)
+        self._beat(report.reporter, report.registration, offset, policy)
+        if known is not None and isinstance(known.report, Report):
+            self._drop_app_beats(known.report, keep=report)
+        if isinstance(report, Report):
+            for entry in report.apps:
+                if entry.age_ms < policy.silence_limit_ms:
+                    self.app_beats[entry.app, entry.generation] = offset
+
+    def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
+        session = self.sessions.get(source)
+        if session is None:
+            self.sessions[source] = Session(source, epoch, self.clock_ms, offset)
+            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+        elif epoch < session.epoch:
+            return
+        else:
+            session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
+            if self.silent.pop(source, None) is not None:
+                heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+        self.heard.add(source)
+
+    # --- silence ------------------------------------------------------------------------------------
+
+    def expect(self, source: str, epoch: int, *, seen: int, policy: Policy) -> None:
+        """Begin to wait for a source that the log knows and no beat was read of; its time starts now."""
+        session = self.sessions.get(source)
+        if session is not None and session.epoch >= epoch:
+            return
+        waiting = source in self.sessions and source not in self.silent
+        self.sessions[source] = Session(source, epoch, self.clock_ms, max(seen, self.begin - 1))
+        self.silent.pop(source, None)
+        if not waiting:
+            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+
+    def forget(self, source: str, *, claim: str) -> None:
+        """Stop waiting for a source whose epoch is over; a hello with another claim than its own is kept."""
+        self.sessions.pop(source, None)
+        self.silent.pop(source, None)
+        reported = self.reports.pop(source, None)
+        if reported is not None and isinstance(reported.report, Report):
+            self._drop_app_beats(reported.report, keep=None)
+        greeted = self.hellos.get(source)
+        if greeted is not None and greeted.hello.claim == claim:
+            del self.hellos[source]
+
+    def _drop_app_beats(self, report: Report, *, keep: Report | PoolReport | None) -> None:
+        kept = {(entry.app, entry.generation) for entry in keep.apps} if isinstance(keep, Report) else set()
+        for entry in report.apps:
+            if (entry.app, entry.generation) not in kept:
+                self.app_beats.pop((entry.app, entry.generation), None)
+
+    def deadline(self, last_ms: int, limit_ms: int, settling_ms: int, policy: Policy) -> int:
+        """Clock at which something last heard at `last_ms` is over `limit_ms`, settling counted in."""
+        plain = last_ms + limit_ms
+        return max(plain, min(self.cut_ms + settling_ms, plain + policy.settling_in_all_ms))
+
+    def is_overdue(self, last_ms: int, policy: Policy) -> bool:
+        """Whether a reporter last heard at `last_ms` counts for the brake.
+
+        Its settling is shorter by a report interval, so that the brake sees a mass failure before any verdict.
+        """
+        settling_ms = max(0, policy.settling_ms - 2_500)
+        return self.clock_ms >= self.deadline(last_ms, policy.overdue_ms, settling_ms, policy)
+
+    def _close_sessions(self, offset: int, policy: Policy) -> None:
+        ring = self._ring
+        while ring and ring[0][0] < self.clock_ms:
+            _, source = heapq.heappop(ring)
+            session = self.sessions.get(source)
+            if session is None or source in self.silent:
+                continue
+            due = self.deadline(session.last_ms, policy.silence_limit_ms, policy.settling_ms, policy)
+            if due >= self.clock_ms:
+                heapq.heappush(ring, (due, source))
+                continue
+            self.silent[source] = Verdict(
+                epoch=session.epoch,
+                from_offset=session.last_offset,
+                until_offset=offset,
+                silent_ms=self.clock_ms - session.last_ms,
+                postponed_ms=due - session.last_ms - policy.silence_limit_ms,
+            )
+
+    # --- checkpoint ---------------------------------------------------------------------------------
+
+    def dump(self) -> "Checkpoint":
+        """What must be kept to go on from `next_offset`."""
+        return Checkpoint(
+            partition=self.partition,
+            begin=self.begin,
+            next_offset=self.next_offset,
+            clock_ms=self.clock_ms,
+            append_ms=self.append_ms,
+            cut_ms=self.cut_ms,
+            sessions=list(self.sessions.values()),
+            silent=self.silent,
+            reports=self.reports,
+            hellos=self.hellos,
+            app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
+        )
+
+    @classmethod
+    def load(cls, saved: "Checkpoint", policy: Policy) -> "PartitionWatch":
+        """The watch that `dump` came from."""
+        watch = cls(saved.partition, begin=saved.begin)
+        watch.next_offset = saved.next_offset
+        watch.clock_ms, watch.append_ms, watch.cut_ms = saved.clock_ms, saved.append_ms, saved.cut_ms
+        watch.sessions = {session.source: session for session in saved.sessions}
+        watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
+        watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
+        watch.heard = set(watch.sessions) | set(watch.hellos)
+        watch._ring = [
+            (session.last_ms + policy.silence_limit_ms, session.source)
+            for session in saved.sessions
+            if session.source not in watch.silent
+        ]
+        heapq.heapify(watch._ring)
+        return watch
+
+
+class Checkpoint(msgspec.Struct):
+    """A `PartitionWatch` as it is saved, together with the offset it belongs to."""
+
+    partition: int
+    begin: int
+    next_offset: int
+    clock_ms: int
+    append_ms: int | None
+    cut_ms: int
+    sessions: list[Session]
+    silent: dict[str, Verdict]
+    reports: dict[str, Reported]
+    hellos: dict[str, Greeted]
+    app_beats: list[tuple[str, int, int]]

@@ -1,0 +1,191 @@
+"""The watcher: all heartbeat partitions, and what they say that the fold does not. Pure.
+
+Rules (DESIGN 7):
+1. Level-triggered: what the partitions say is compared with the fold; a fact is what the log does not say yet.
+2. Only about the epoch in force; a report only once the fold has reached its `as_of`; nobody heard by this
+   watcher is unknown, not alive.
+3. Only from a partition that is fresh: this worker's own tick, sent less than a second ago, was read back, so
+   everything appended before it is known.
+"""
+
+from sdk.contract.events import Band, Position
+from sdk.contract.heartbeats import AppEntry, Heartbeat, Report
+from sdk.contract.policy import Policy
+from sdk.contract.topics import WIDE_PARTITIONS, partition_of
+from tables.silence import PartitionWatch
+from tables.state import State
+
+#: A partition counts as read to its end if a tick of ours that we read back was sent at most this long ago.
+FRESH_MS = 1_000
+
+
+class Watcher:
+    """One worker's view of the heartbeats; also the witness that its planner asks."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.watches: dict[int, PartitionWatch] = {}
+        #: Shell time (ms, monotonic), moved by the shell before each use.
+        self.now_ms = 0
+        #: Partition -> shell time at which the newest of our ticks that was read back had been sent.
+        self.fresh_at_ms: dict[int, int] = {}
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def begin(self, watch: PartitionWatch) -> None:
+        """Take over a partition, from a checkpoint or counted back."""
+        self.watches[watch.partition] = watch
+
+    def apply(self, partition: int, offset: int, append_ms: int, record: Heartbeat | None) -> None:
+        """Apply one record of a partition."""
+        self.watches[partition].apply(offset, append_ms, record, self.policy)
+
+    def caught_up(self, partition: int) -> None:
+        """Begin to wait for everything the fold knows in a partition that was just read to its end."""
+        for source, epoch, at, seen in known_sources(self.state):
+            if at == partition:
+                self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy)
+
+    def row_changed(self, table: str, key: str) -> None:
+        """Follow the fold: begin to wait for a new epoch, forget one that is over."""
+        if table == "nodes":
+            node = self.state.nodes[key]
+            watch = self.watches.get(node.partition)
+            if watch is None or node.partition not in self.fresh_at_ms:
+                return
+            if node.status == "active":
+                watch.expect(key, node.registration, seen=node.seen, policy=self.policy)
+            else:
+                watch.forget(key, claim=node.claim)
+            watch.heard.add(key)
+        elif table == "apps":
+            app = self.state.apps[key]
+            node_row = self.state.nodes.get(app.node)
+            if node_row is not None and node_row.partition in self.watches:
+                self.watches[node_row.partition].heard.add(app.node)
+        elif table == "pools":
+            pool = self.state.pools[key]
+            watch = self.watches.get(pool.partition)
+            if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
+                watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy)
+                watch.heard.add(key)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self.state.policy
+
+    def is_fresh(self, partition: int) -> bool:
+        """Whether the partition was read to its end less than a second ago."""
+        at = self.fresh_at_ms.get(partition)
+        return at is not None and self.now_ms - at < FRESH_MS
+
+    def is_fresh_everywhere(self) -> bool:
+        """Whether every partition was."""
+        return len(self.watches) == WIDE_PARTITIONS and all(self.is_fresh(p) for p in self.watches)
+
+    # --- the witness --------------------------------------------------------------------------------
+
+    def confirm_silence(self, source: str, epoch: int) -> Position | None:
+        """Where this watcher stands, if it is fresh and the silence still holds."""
+        app = self.state.apps.get(source)
+        partition = partition_of(app.node if app is not None else source)
+        if not self.is_fresh(partition):
+            return None
+        watch = self.watches[partition]
+        if app is not None:
+            entry = self._entry(app.node, source, epoch)
+            holds = entry is not None and is_late(entry, self.policy)
+        else:
+            verdict = watch.silent.get(source)
+            holds = verdict is not None and verdict.epoch == epoch
+        return Position(partition, watch.next_offset - 1) if holds else None
+
+    def confirm_heard(self, node: str) -> Position | None:
+        """Where this watcher stands, if it is fresh and heard the node within the overdue limit."""
+        partition = partition_of(node)
+        if not self.is_fresh(partition):
+            return None
+        watch = self.watches[partition]
+        last = self._heard_ms(watch, node)
+        if last is None or watch.clock_ms - last >= self.policy.overdue_ms:
+            return None
+        return Position(partition, watch.next_offset - 1)
+
+    def has_beaten(self, app: str, generation: int) -> bool | None:
+        """Whether the newest report of its node names this generation as beating; None if not fresh."""
+        node = self.state.apps[app].node
+        if not self.is_fresh(partition_of(node)):
+            return None
+        entry = self._entry(node, app, generation)
+        return entry is not None and entry.status == "running"
+
+    def has_hello(self, order: int) -> bool | None:
+        """Whether an agent of this order said hello; None if some partition is not fresh."""
+        if not self.is_fresh_everywhere():
+            return None
+        return any(
+            greeted.hello.order == order for watch in self.watches.values() for greeted in watch.hellos.values()
+        )
+
+    def overdue_band(self) -> Band | None:
+        """The share of nodes overdue now; None if some partition is not fresh."""
+        counted = self.count_overdue()
+        return None if counted is None else band_of(*counted, self.policy)
+
+    def count_overdue(self) -> tuple[int, int] | None:
+        """Overdue nodes and all nodes; those that their provider knows to be gone count as neither."""
+        if not self.is_fresh_everywhere():
+            return None
+        overdue = nodes = 0
+        for node, row in self.state.nodes.items():
+            if row.status != "active" or self.state.orders[str(row.order)].ended:
+                continue
+            nodes += 1
+            watch = self.watches[row.partition]
+            last = self._heard_ms(watch, node)
+            overdue += last is not None and watch.is_overdue(last, self.policy)
+        return overdue, nodes
+
+    def _heard_ms(self, watch: PartitionWatch, node: str) -> int | None:
+        """Clock at which a node was last heard: its report, its hello, or where waiting for it began."""
+        session, greeted = watch.sessions.get(node), watch.hellos.get(node)
+        heard = [session.last_ms] if session is not None else []
+        heard += [greeted.clock_ms] if greeted is not None else []
+        return max(heard, default=None)
+
+    def _entry(self, node: str, app: str, generation: int) -> AppEntry | None:
+        """What the newest report in force says of a generation."""
+        reported = self.watches[partition_of(node)].reports.get(node)
+        row = self.state.nodes.get(node)
+        if reported is None or row is None or reported.report.registration != row.registration:
+            return None
+        assert isinstance(reported.report, Report)
+        found = (entry for entry in reported.report.apps if entry.app == app and entry.generation == generation)
+        return next(found, None)
+
+
+def is_late(entry: AppEntry, policy: Policy) -> bool:
+    """Whether a report says that an app has been silent over the limit."""
+    return entry.status == "running" and entry.age_ms >= policy.silence_limit_ms
+
+
+def band_of(overdue: int, nodes: int, policy: Policy) -> Band:
+    """The share as the brake sees it; with fewer nodes than the brake needs it is always calm."""
+    if nodes < policy.brake_nodes_min:
+        return "calm"
+    if overdue == nodes:
+        return "all"
+    return "most" if overdue * 100 > policy.brake_share_percent * nodes else "calm"
+
+
+def known_sources(state: State) -> list[tuple[str, int, int, int]]:
+    """(source, epoch, partition, seen) of everything the fold takes for alive."""
+    nodes = [
+        (node, row.registration, row.partition, row.seen)
+        for node, row in state.nodes.items()
+        if row.status == "active"
+    ]
+    pools = [(pool, row.registration, row.partition, row.seen) for pool, row in state.pools.items() if row.registration]
+    lone = [(source, 0, row.partition, row.seen) for source, row in state.sources.items()]
+    return nodes + pools + lone
