@@ -1,0 +1,143 @@
+"""The node agent: runs apps, takes their beats, reports, obeys. Entry point `python -m agents.node --config FILE`."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from agents import inputs as i
+from agents.disk import DirectoryLock, InUseError, read_record
+from agents.driver import Driver
+from agents.endpoint import Answers, Endpoint
+from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
+from agents.link import Link
+from agents.process_driver import ProcessDriver
+from agents.settings import NodeConfig, read_config
+from agents.shell import Shell
+from agents.state import Identity, Image, first_state, is_beat_welcome
+from sdk.contract.ids import node_id
+from sdk.contract.orders import AppOrder, NodeOrder
+from sdk.contract.topics import Topics
+
+log = logging.getLogger("watchkeep.node")
+
+
+class AppHands:
+    """A driver as the shell wants it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
+        """Start an app."""
+        assert isinstance(order, AppOrder), (key, epoch)
+        return await self._driver.start(order), ""
+
+    async def stop(self, key: str, epoch: int) -> None:
+        """Ask an app to end."""
+        await self._driver.stop(key, epoch)
+
+    async def kill(self, key: str, epoch: int) -> None:
+        """End an app now."""
+        await self._driver.kill(key, epoch)
+
+    async def forget(self, key: str, epoch: int) -> None:
+        """Drop the record of an app."""
+        await self._driver.forget(key, epoch)
+
+    async def tidy(self) -> None:
+        """Rotate logs."""
+        await self._driver.tidy()
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Be the node until told to stop."""
+    directory = Path(config.directory)
+    node = node_id(config.ip, config.port)
+    identity = Identity(
+        kind="node",
+        reporter=node,
+        order=config.order,
+        ip=config.ip,
+        port=config.port,
+        pool=config.pool,
+        slots=config.slots,
+        drivers=["process"],
+        boot_id=boot_id(),
+    )
+    driver: Driver = ProcessDriver(directory, node=node, agent_url=f"http://{config.ip}:{config.port}")
+    image_path = directory / "runner.json"
+    early: list[i.Input] = []
+    driver.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
+    state = first_state(identity, read_record(image_path, Image, Image()), await driver.adopt())
+    shell = Shell(state, AppHands(driver), image_path)
+    driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
+    for item in early:
+        shell.feed(item)
+    link = Link(
+        config.bootstrap,
+        Topics(config.prefix),
+        node,
+        on_sent=shell.note_sent,
+        on_orders=lambda orders: shell.feed(i.OrdersRead(orders)),
+        on_caught_up=lambda: shell.feed(i.CaughtUp()),
+    )
+    endpoint = Endpoint(_answers(shell, link, driver))
+    await endpoint.listen(config.ip, config.port)
+    on_stop(lambda: shell.feed(i.StopAsked()))
+    log.info("%s begins, %d slots, order %d", describe(identity), config.slots, config.order)
+    try:
+        await shell.run(link)
+    finally:
+        await endpoint.close()
+        await link.close()
+    log.info("%s ends, everything stopped", describe(identity))
+
+
+def _answers(shell: Shell, link: Link, driver: Driver) -> Answers:
+    """The endpoint's view of the agent."""
+
+    def take_beat(app: str, generation: int) -> bool:
+        if not is_beat_welcome(shell.state, app, generation):
+            return False
+        shell.feed(i.Beaten(app, generation))
+        return True
+
+    def health() -> object:
+        state = shell.state
+        return {
+            "node": state.identity.reporter,
+            "registered": state.is_registered,
+            "registration": state.registration,
+            "as_of": state.as_of,
+            "kafka": not link.is_away,
+            "undecodable": link.undecodable,
+        }
+
+    def apps() -> object:
+        return [
+            {"app": thing.key, "generation": thing.epoch, "status": thing.status, "pid": thing.pid}
+            for thing in shell.state.things.values()
+        ]
+
+    return Answers(take_beat, health, apps, driver.log_tail)
+
+
+def main(argv: list[str]) -> None:
+    """Run a node agent."""
+    run_from(config_path(argv, program="agents.node"))
+
+
+def run_from(path: str) -> None:
+    """Run a node agent with the configuration at `path`."""
+    config = read_config(path, NodeConfig)
+    set_up_log(config.log_level)
+    try:
+        DirectoryLock(Path(config.directory))
+        asyncio.run(run_node(config))
+    except (InUseError, OSError) as error:
+        raise SystemExit(f"node agent {config.ip}:{config.port}: {error}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

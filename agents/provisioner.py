@@ -1,0 +1,113 @@
+"""The provisioner: an agent whose things are nodes. Entry point `python -m agents.provisioner --config FILE`."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from agents import inputs as i
+from agents.disk import DirectoryLock, InUseError, read_record
+from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
+from agents.link import Link
+from agents.process_provider import ProcessProvider
+from agents.provider import Provider
+from agents.settings import PoolConfig, read_config
+from agents.shell import Shell
+from agents.spawner import PlainSpawner
+from agents.state import Identity, Image, first_state
+from sdk.contract.ids import pool_id
+from sdk.contract.orders import AppOrder, NodeOrder
+from sdk.contract.topics import Topics
+
+log = logging.getLogger("watchkeep.provisioner")
+
+
+class NodeHands:
+    """A provider as the shell wants it."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
+        """Create a node, or bring back a parked one."""
+        assert not isinstance(order, AppOrder), key
+        node, pid = await self._provider.create(epoch, order)
+        return pid, node
+
+    async def stop(self, key: str, epoch: int) -> None:
+        """Park a node."""
+        assert key
+        await self._provider.stop(epoch)
+
+    async def kill(self, key: str, epoch: int) -> None:
+        """Destroy a node."""
+        assert key
+        await self._provider.destroy(epoch)
+
+    async def forget(self, key: str, epoch: int) -> None:
+        """Drop the record of a node."""
+        assert key
+        await self._provider.forget(epoch)
+
+    async def tidy(self) -> None:
+        """Rotate logs."""
+        await self._provider.tidy()
+
+
+async def run_pool(config: PoolConfig) -> None:
+    """Keep the pool's nodes until told to stop."""
+    reporter = pool_id(config.pool)
+    identity = Identity(
+        kind="pool",
+        reporter=reporter,
+        order=0,
+        ip=config.ip,
+        port=0,
+        pool=config.pool,
+        slots=0,
+        drivers=[config.provider],
+        boot_id=boot_id(),
+    )
+    spawner = PlainSpawner()
+    provider: Provider = ProcessProvider(config, spawner)
+    image_path = Path(config.data_dir) / "pools" / config.pool / "runner.json"
+    early: list[i.Input] = []
+    provider.on_exit = lambda order, code, why: early.append(i.Exited(str(order), order, code, why))
+    provider.on_answer = lambda order: early.append(i.Beaten(str(order), order))
+    state = first_state(identity, read_record(image_path, Image, Image()), await provider.adopt())
+    shell = Shell(state, NodeHands(provider), image_path)
+    provider.on_exit = lambda order, code, why: shell.feed(i.Exited(str(order), order, code, why))
+    provider.on_answer = lambda order: shell.feed(i.Beaten(str(order), order))
+    for item in early:
+        shell.feed(item)
+    link = Link(
+        config.bootstrap,
+        Topics(config.prefix),
+        reporter,
+        on_sent=shell.note_sent,
+        on_orders=lambda orders: shell.feed(i.OrdersRead(orders)),
+        on_caught_up=lambda: shell.feed(i.CaughtUp()),
+    )
+    on_stop(lambda: shell.feed(i.StopAsked()))
+    log.info("%s begins, provider %s", describe(identity), config.provider)
+    try:
+        await shell.run(link)
+    finally:
+        spawner.close()
+        await link.close()
+    log.info("%s ends, everything stopped", describe(identity))
+
+
+def main(argv: list[str]) -> None:
+    """Run a provisioner."""
+    config = read_config(config_path(argv, program="agents.provisioner"), PoolConfig)
+    set_up_log(config.log_level)
+    try:
+        DirectoryLock(Path(config.data_dir) / "pools" / config.pool)
+        asyncio.run(run_pool(config))
+    except (InUseError, OSError) as error:
+        raise SystemExit(f"provisioner of pool {config.pool}: {error}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

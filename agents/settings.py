@@ -1,0 +1,55 @@
+"""Configuration files of the agents: JSON, written by whoever starts them. Shell of the agents.
+
+Checked by msgspec: an unknown key or a wrong type is an error that names it.
+"""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Configuration of a node agent."""
+
+    #: Kafka's addresses, `host:port[,host:port]`.
+    bootstrap: str
+    #: Where lock, books and logs of this node live.
+    directory: str
+    ip: str
+    port: int
+    pool: str
+    prefix: str = "watchkeep"
+    #: The order that made the node.
+    order: int = 0
+    slots: int = 4
+    log_level: LogLevel = "info"
+
+
+class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Configuration of a provisioner."""
+
+    bootstrap: str
+    #: Holds `nodes/` and `pools/`.
+    data_dir: str
+    pool: str
+    #: Address that its nodes listen on.
+    ip: str = "127.0.0.1"
+    prefix: str = "watchkeep"
+    provider: Literal["process"] = "process"
+    log_level: LogLevel = "info"
+
+
+def read_config(path: str, kind: type[T]) -> T:
+    """The configuration at `path`.
+
+    Raises:
+        SystemExit: it cannot be read or is wrong; with a line that says what.
+    """
+    try:
+        return msgspec.json.decode(Path(path).read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise SystemExit(f"configuration {path}: {error}") from None

@@ -1,0 +1,40 @@
+"""Starts node agents as processes in sessions of their own. Shell of the agents."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Spawner(Protocol):
+    """Starts an agent with a configuration file and a log; gives its pid."""
+
+    async def spawn(self, config: Path, log: int) -> int:
+        """Start an agent; OSError if that cannot be done."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...
+
+
+class PlainSpawner:
+    """A fresh interpreter for each agent."""
+
+    async def spawn(self, config: Path, log: int) -> int:
+        """Start `python -m agents.node`."""
+        process = subprocess.Popen(  # noqa: S603 ASYNC220 - our own argument list; returns in about 1 ms
+            [sys.executable, "-m", "agents.node", "--config", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+        process.returncode = 0  # Ours to reap, not its destructor's to complain about.
+        return process.pid
+
+    def close(self) -> None:
+        """Nothing to free."""
