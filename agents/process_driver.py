@@ -18,10 +18,10 @@ import msgspec
 from agents import procfs
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.driver import OnExit, StartError
+from agents.spawner import ROOT, starting_environment
 from agents.state import Found
 from sdk.contract.orders import AppOrder
 
-ROOT = Path(__file__).resolve().parent.parent
 #: Bound of waiting for killed processes to go. Source: DESIGN 8; what is left then hangs in the kernel.
 KILL_WITHIN_S = 2.0
 #: Between two looks at what was killed.
@@ -82,7 +82,7 @@ class ProcessDriver:
         log = open_log(self._log_of(order.app))
         try:
             # No wait and no context manager: the pidfd tells of the end.
-            process = subprocess.Popen(  # noqa: S603 ASYNC220 - argument list from orders; vfork returns in about 1 ms
+            process = subprocess.Popen(
                 self._argv(order.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -142,7 +142,7 @@ class ProcessDriver:
     def _environment(self, order: AppOrder) -> dict[str, str]:
         path = os.environ.get("PYTHONPATH")
         return {
-            **os.environ,
+            **starting_environment(),
             "PYTHONUNBUFFERED": "1",
             **order.env,
             "PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT),

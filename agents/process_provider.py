@@ -211,7 +211,7 @@ class ProcessProvider:
         self._begin(self._await_answer(entry))
         return True
 
-    def _begin(self, work: Any) -> None:  # noqa: ANN401 - any coroutine without a result
+    def _begin(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -29,7 +29,6 @@ from agents.state import (
     READ_AGAIN_AFTER_MS,
     STOP_GRACE_MS,
     State,
-    image_of,
 )
 from agents.turn import Turn
 from sdk.contract.heartbeats import Hello

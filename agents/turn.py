@@ -39,7 +39,7 @@ class Turn:
         thing = self.state.things.get(key)
         return thing is not None and thing.epoch == epoch and thing.is_alive
 
-    def change(self, key: str, **fields: Any) -> None:  # noqa: ANN401 - any field of a Thing
+    def change(self, key: str, **fields: Any) -> None:
         """Replace fields of a thing."""
         self.state.things[key] = msgspec.structs.replace(self.state.things[key], **fields)
 
