@@ -97,7 +97,9 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
     state = plan.state
-    leaving = sum(state.nodes[node].pool == row.pool and not state.nodes[node].draining for node in plan.leaving)
+    leaving = sum(
+        state.nodes[node].pool == row.pool and not state.nodes[node].draining for node in plan.leaving
+    )
     have = nodes_in_pool(state, row.pool, staying=True) - leaving
     room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(plan.leaving)
     count = min(row.nodes - have, room)
@@ -143,8 +145,10 @@ def stranded_nodes(plan: Plan) -> list[str]:
 
 def _hosts_any(state: State, node: str) -> bool:
     row = state.nodes.get(node)
-    return row is not None and row.status == "active" and any(
-        is_hosted(state, state.apps[key]) for key in state.apps_of_node.get(node, ())
+    return (
+        row is not None
+        and row.status == "active"
+        and any(is_hosted(state, state.apps[key]) for key in state.apps_of_node.get(node, ()))
     )
 
 

@@ -129,7 +129,8 @@ def _silence(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str
 
 def _silence_fact(event: SourceFellSilent) -> Fact:
     return Fact(
-        derive_id("silent", event.source, event.epoch, event.topic_id, event.partition, event.from_offset), event
+        derive_id("silent", event.source, event.epoch, event.topic_id, event.partition, event.from_offset),
+        event,
     )
 
 
@@ -226,9 +227,7 @@ def _exit_fact(event: AppExited) -> Fact:
     return Fact(derive_id("exited", event.app, event.generation), event)
 
 
-def _pool_facts(
-    watcher: Watcher, watch: PartitionWatch, report: PoolReport, offset: int
-) -> Iterator[Fact]:
+def _pool_facts(watcher: Watcher, watch: PartitionWatch, report: PoolReport, offset: int) -> Iterator[Fact]:
     state, position = watcher.state, Position(watch.partition, offset)
     pool = state.pools.get(report.reporter)
     if pool is None or pool.registration != report.registration:
@@ -239,7 +238,12 @@ def _pool_facts(
         if entry.status == "exited" and order is not None and not order.ended:
             yield _node_exit(
                 NodeExited(
-                    entry.order, report.reporter, entry.node, entry.reason or "exited", position, entry.exit_code
+                    entry.order,
+                    report.reporter,
+                    entry.node,
+                    entry.reason or "exited",
+                    position,
+                    entry.exit_code,
                 )
             )
     for made in sorted(state.orders_of_pool.get(report.reporter, ())):

@@ -2,7 +2,8 @@
 
 Rules:
 1. `fold` is the only way to compute state; live, recovery, replay and tests call it.
-2. A record that is stale, doubled or out of turn is dropped with a reason and counted; it never raises.
+2. A record that is stale, doubled or out of turn is dropped with a reason and counted; it never raises. A
+   handler checks everything before it changes the first row.
 3. A validity rule never changes for an existing event version: a new rule is a new version.
 4. Records at or below `State.offset` are ignored, so any stretch of the log may be folded again.
 """
@@ -37,6 +38,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
     #: Why it was dropped; empty if it counted.
     dropped: str = ""
+    #: A rule raised instead of answering: a bug of ours, and a dead letter.
+    raised: bool = False
 
     @property
     def accepted(self) -> bool:
@@ -59,9 +62,13 @@ def fold(state: State, recorded: Recorded, meta: Meta) -> Outcome:
     if meta.offset <= state.offset:
         return Outcome("already folded")
     _advance(state, meta)
-    reason = _HANDLERS[type(recorded.event)](state, recorded.event, meta)
+    raised = False
+    try:
+        reason = _HANDLERS[type(recorded.event)](state, recorded.event, meta)
+    except Exception as error:  # noqa: BLE001  # whatever a record makes a rule raise must not stop the log
+        reason, raised = f"its rule raised {error!r}", True
     _count(state, recorded.type, reason)
-    return Outcome(reason) if reason else _ACCEPTED
+    return Outcome(reason, raised=raised) if reason else _ACCEPTED
 
 
 def fold_garbage(state: State, meta: Meta, reason: str) -> Outcome:

@@ -154,7 +154,12 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
 
 def _started(state: State, event: AppStarted, meta: "Meta") -> str:
     row = state.apps.get(event.app)
-    if row is None or row.generation != event.generation or row.node != event.node or not is_hosted(state, row):
+    if (
+        row is None
+        or row.generation != event.generation
+        or row.node != event.node
+        or not is_hosted(state, row)
+    ):
         return f"generation {event.generation} is not in force"
     if row.phase != "placed":
         return f"it is {row.phase}"
@@ -168,7 +173,12 @@ def _started(state: State, event: AppStarted, meta: "Meta") -> str:
 
 def _exited(state: State, event: AppExited, meta: "Meta") -> str:
     row = state.apps.get(event.app)
-    if row is None or row.generation != event.generation or row.node != event.node or not is_hosted(state, row):
+    if (
+        row is None
+        or row.generation != event.generation
+        or row.node != event.node
+        or not is_hosted(state, row)
+    ):
         return f"generation {event.generation} is not in force"
     if not holds_slot(row):
         return f"it is {row.phase}"
@@ -220,10 +230,16 @@ def _declared_down(state: State, event: AppDeclaredDown, meta: "Meta") -> str:
         return f"generation {event.generation} is not in force"
     if event.reason == "silent" and not (row.phase == "running" and row.silent):
         return "it is not silent"
-    if event.reason == "never-beat" and not (row.phase == "placed" and row.wake is not None and row.wake.fired):
+    if event.reason == "never-beat" and not (
+        row.phase == "placed" and row.wake is not None and row.wake.fired
+    ):
         return "its time to start has not passed"
     new = replace(
-        row, phase="condemned", since_ms=meta.append_ms, end_reason=event.reason, wake=wake_of(event.wake_ms, meta)
+        row,
+        phase="condemned",
+        since_ms=meta.append_ms,
+        end_reason=event.reason,
+        wake=wake_of(event.wake_ms, meta),
     )
     state.put("apps", event.app, _with_failure(state, new, meta))
     return ""

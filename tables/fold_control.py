@@ -41,7 +41,9 @@ SLOTS_MAX = 10_000
 # --- silence -------------------------------------------------------------------------------------------
 
 
-def source_row(state: State, event: SourceFellSilent | SourceReturned) -> NodeRow | PoolRow | AppRow | SourceRow | None:
+def source_row(
+    state: State, event: SourceFellSilent | SourceReturned
+) -> NodeRow | PoolRow | AppRow | SourceRow | None:
     """The row of the source if the event's epoch is in force and its silence can be judged."""
     match event.kind:
         case "node":
@@ -52,7 +54,9 @@ def source_row(state: State, event: SourceFellSilent | SourceReturned) -> NodeRo
             return pool if pool and pool.registration == event.epoch else None
         case "app":
             app = state.apps.get(event.source)
-            in_force = app and app.generation == event.epoch and app.phase == "running" and is_hosted(state, app)
+            in_force = (
+                app and app.generation == event.epoch and app.phase == "running" and is_hosted(state, app)
+            )
             return app if in_force else None
         case _:
             return state.sources.get(event.source) if event.epoch == 0 else None

@@ -54,7 +54,11 @@ def registration_fault(state: State, event: NodeRegistered) -> str:
     if row.status == "left":
         return "the node has left"
     if event.order != row.order or event.old_registration != row.registration:
-        return "another registration of this id is in force" if row.status == "active" else "the id was another's"
+        return (
+            "another registration of this id is in force"
+            if row.status == "active"
+            else "the id was another's"
+        )
     return ""
 
 
@@ -93,7 +97,12 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
         "pools",
         event.pool,
         replace(
-            pool, strikes=0, held_for=0, degraded=False, wake=None, port_highest=max(pool.port_highest, event.port)
+            pool,
+            strikes=0,
+            held_for=0,
+            degraded=False,
+            wake=None,
+            port_highest=max(pool.port_highest, event.port),
         ),
     )
     return ""

@@ -275,6 +275,8 @@ def may_replace(state: State, app: AppRow) -> bool:
             return True
         case "placed" | "running" | "condemned":
             node = state.nodes.get(app.node)
-            return node is None or (not is_hosted(state, app) and (node.status == "active" or is_gone(state, node)))
+            return node is None or (
+                not is_hosted(state, app) and (node.status == "active" or is_gone(state, node))
+            )
         case _:
             return False

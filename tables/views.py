@@ -156,7 +156,9 @@ def _monitored(state: State, source: str, row: NodeRow | AppRow | PoolRow | Sour
             return Monitored(source, "node", int(alive), row.failures, row.since_ms)
         case AppRow():
             kind = "service" if source.startswith("service-") else "application"
-            return Monitored(source, kind, int(is_app_alive(state, row)), row.failures, row.since_ms, row.node)
+            return Monitored(
+                source, kind, int(is_app_alive(state, row)), row.failures, row.since_ms, row.node
+            )
         case PoolRow():
             return Monitored(source, "pool", int(row.registration > 0 and not row.silent), 0, 0)
         case SourceRow():
@@ -173,7 +175,11 @@ def app_status(state: State, row: AppRow) -> str:
     if row.gave_up:
         return "gave-up"
     if not row.wanted:
-        return "stopping" if row.phase in ("placed", "running", "condemned") and is_hosted(state, row) else "stopped"
+        return (
+            "stopping"
+            if row.phase in ("placed", "running", "condemned") and is_hosted(state, row)
+            else "stopped"
+        )
     if row.phase in ("placed", "running", "condemned") and not is_hosted(state, row):
         return "lost"
     if row.phase == "running" and row.silent:

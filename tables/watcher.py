@@ -125,7 +125,9 @@ class Watcher:
         if not self.is_fresh_everywhere():
             return None
         return any(
-            greeted.hello.order == order for watch in self.watches.values() for greeted in watch.hellos.values()
+            greeted.hello.order == order
+            for watch in self.watches.values()
+            for greeted in watch.hellos.values()
         )
 
     def overdue_band(self) -> Band | None:
@@ -161,7 +163,9 @@ class Watcher:
         if reported is None or row is None or reported.report.registration != row.registration:
             return None
         assert isinstance(reported.report, Report)
-        found = (entry for entry in reported.report.apps if entry.app == app and entry.generation == generation)
+        found = (
+            entry for entry in reported.report.apps if entry.app == app and entry.generation == generation
+        )
         return next(found, None)
 
 
@@ -186,6 +190,10 @@ def known_sources(state: State) -> list[tuple[str, int, int, int]]:
         for node, row in state.nodes.items()
         if row.status == "active"
     ]
-    pools = [(pool, row.registration, row.partition, row.seen) for pool, row in state.pools.items() if row.registration]
+    pools = [
+        (pool, row.registration, row.partition, row.seen)
+        for pool, row in state.pools.items()
+        if row.registration
+    ]
     lone = [(source, 0, row.partition, row.seen) for source, row in state.sources.items()]
     return nodes + pools + lone

@@ -93,7 +93,9 @@ def check_policy(policy: Policy) -> None:
             f"policy.overdue_ms: {policy.overdue_ms} must be below silence_limit_ms ({policy.silence_limit_ms})"
         )
     if policy.strategy not in STRATEGIES:
-        raise ValueError(f"policy.strategy: {policy.strategy!r:.40} is unknown; allowed: {', '.join(STRATEGIES)}")
+        raise ValueError(
+            f"policy.strategy: {policy.strategy!r:.40} is unknown; allowed: {', '.join(STRATEGIES)}"
+        )
 
 
 def policy_from(values: dict[str, int | bool | str]) -> Policy:

@@ -1,0 +1,81 @@
+"""Writes to the log and to the other topics that the core writes; every outcome is known or said unknown. Shell."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sdk.contract.codec import encode_event
+from sdk.contract.events import Event, subject_of
+from sdk.contract.ids import derive_id
+from sdk.contract.topics import Topics
+
+_log = logging.getLogger(__name__)
+
+
+class Appender:
+    """Appends events in order, and single records elsewhere."""
+
+    def __init__(self, producer: AIOKafkaProducer, topics: Topics, writer: str) -> None:
+        self._producer = producer
+        self._topics = topics
+        self.writer = writer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def append(self, events: list[tuple[str, Event, str]]) -> list[int]:
+        """Append (id, event, cause) in this order and return their offsets.
+
+        Raises:
+            KafkaError: at least one was not acknowledged; it may or may not be on the log.
+        """
+        at_ms = time.time_ns() // 1_000_000
+        waiting: list[Awaitable[object]] = []
+        for event_id, event, cause in events:
+            value = encode_event(event, event_id=event_id, cause=cause, writer=self.writer, at_ms=at_ms)
+            key = subject_of(event).encode()
+            waiting.append(await self._producer.send(self._topics.events, value, key=key, partition=0))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result.offset for result in results]  # type: ignore[attr-defined]
+
+    async def put(self, topic: str, key: bytes, value: bytes | None, *, partition: int = 0) -> None:
+        """Write one record and wait for its acknowledgement; raises KafkaError if it does not come."""
+        await self._producer.send_and_wait(topic, value, key=key, partition=partition)
+
+    def later(self, work: Awaitable[object], failed: Callable[[], None] | None = None) -> None:
+        """Do `work` beside the loop; a Kafka error calls `failed`, any other ends the process loudly."""
+        task = asyncio.ensure_future(_guard(work, failed))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a write of the core failed", "exception": error}
+            )
+
+    async def close(self) -> None:
+        """Drop what is still under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _guard(work: Awaitable[object], failed: Callable[[], None] | None) -> None:
+    try:
+        await work
+    except KafkaError as error:
+        _log.debug("a write was not acknowledged: %r", error)
+        if failed is not None:
+            failed()
+
+
+def decision_id(event: Event, *, based_on: int) -> str:
+    """Id of a decision, derived from what it says and the offset it was made at."""
+    return derive_id("decision", repr(event), based_on)

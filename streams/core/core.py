@@ -1,0 +1,408 @@
+"""The core thread: reads the log, the heartbeats and what it published, and turns. Shell.
+
+One asyncio loop in a thread of its own. Readers apply records in order; `_turn` then compares and decides. Any
+error that is not about one record ends the process: its supervisor starts it again, and the log has everything.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import uuid
+from concurrent.futures import Future
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from sdk.contract.codec import Asked, DecodeError, decode_event, decode_heartbeat, encode_heartbeat
+from sdk.contract.events import PlannerStarted, RequestRefused
+from sdk.contract.heartbeats import Beat, Tick
+from sdk.contract.ids import derive_id
+from sdk.contract.topics import VIEW_TABLES, WIDE_PARTITIONS, Topics, partition_of
+from streams.clients import create_reader, create_writer, end_offsets, quieten_kafka_logs
+from streams.core.appender import Appender
+from streams.core.handover import Handover
+from streams.core.heartbeats import find_begin
+from streams.core.letters import Letters, decode_letter
+from streams.core.planning import Planning
+from streams.core.publisher import Publisher
+from streams.core.snapshots import Snapshots
+from streams.core.ticker import Ticker
+from streams.core.viewing import Viewing
+from streams.topics import read_topic_ids
+from tables.admit import admit
+from tables.facts import Fact, FactOutbox, find_facts
+from tables.fold import Meta, fold, fold_garbage
+from tables.silence import PartitionWatch
+from tables.state import State
+from tables.watcher import Watcher
+
+_log = logging.getLogger(__name__)
+
+#: The loop turns at least this often, s: a follower writes a fact the leader left out after a turn or two.
+TURN_WITHIN_S = 0.1
+#: State is saved this often, s. More loses nothing, it only makes the next start read more. Source: DESIGN 5.
+SAVE_EVERY_S = 1.0
+#: A leader whose ticks are acknowledged but not read back for this long ends its process, ms. Source: DESIGN 5.
+BLIND_MS = 5_000
+#: Beat of the worker itself, s. Source: DESIGN 13.
+BEAT_EVERY_S = 5.0
+#: Records handled before the loop lets others run.
+BATCH_MAX = 1_000
+#: Pause between tries to reach the broker at the start, s.
+RETRY_S = 0.5
+#: Exit code after an error: `EX_SOFTWARE` of sysexits.h.
+EXIT_BROKEN = 70
+
+
+class Core:
+    """Everything of one worker that is not Faust."""
+
+    def __init__(self, *, bootstrap: str, prefix: str, name: str, handover: Handover) -> None:
+        self._bootstrap = bootstrap
+        self._topics = Topics(prefix)
+        self._data_dir = Path()
+        self._name = name
+        self._handover = handover
+        self.writer = f"worker/{name}/{uuid.uuid4().hex[:12]}"
+        self._thread = threading.Thread(target=self._main, name="core", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self.state = State()
+
+    # --- called from the Faust thread ---------------------------------------------------------------
+
+    def start(self, data_dir: Path) -> None:
+        """Start the thread, with its disk under `data_dir`; it retries until the broker answers."""
+        self._data_dir = data_dir
+        self._thread.start()
+
+    def stop(self, within_s: float = 3.0) -> None:
+        """Save, close and end the thread."""
+        loop, stop = self._loop, self._stop
+        if loop is not None and stop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+        self._thread.join(within_s)
+
+    def owner_changed(self, *, owns: bool, may_claim: bool) -> None:
+        """Faust gave this worker the requests partition, took it, or is about to say which."""
+        self._ready.wait()
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._set_owner, owns, may_claim)
+
+    def admit(self, asked: Asked) -> "Future[None]":
+        """Append the answer to a request; done when it is acknowledged."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(self._admit(asked), self._loop)
+
+    def dead_letter(self, record: object, reason: str) -> None:
+        """A record that the Faust side could not use."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(lambda: self._letters.meet(record, reason))
+
+    # --- the thread ---------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException:
+            _log.exception("the core ended with an error; ending the process so that it is started again")
+            logging.shutdown()
+            os._exit(EXIT_BROKEN)
+
+    async def _run(self) -> None:
+        quieten_kafka_logs()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        ids = await self._read_ids()
+        self._heartbeats_id = ids.heartbeats
+        self._events_id = ids.events
+        self._producer = create_writer(self._bootstrap)
+        self._tick_producer = create_writer(self._bootstrap, acks=1)
+        await _started(self._producer, self._tick_producer)
+        self._appender = Appender(self._producer, self._topics, self.writer)
+        self._snapshots = Snapshots(self._data_dir / "core")
+        log = create_reader(self._bootstrap)
+        await _started(log)
+        events = TopicPartition(self._topics.events, 0)
+        log_end = (await end_offsets(log, [events]))[events]
+        _log.info("%s", self._snapshots.restore(self.state, topic_id=ids.events, log_end=log_end))
+        self._build()
+        self._ready.set()
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("log", self._read_log(log, events)),
+                ("heartbeats", self._read_heartbeats()),
+                ("read back", self._read_back()),
+                ("ticks", self._ticker.run()),
+                ("beats", self._beat()),
+                ("turns", self._turns()),
+                ("stop", self._stop.wait()),
+            )
+        ]
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+        self._save()
+        self._snapshots.close()
+        await self._appender.close()
+        await asyncio.wait_for(asyncio.gather(self._producer.stop(), self._tick_producer.stop()), 2)
+
+    def _build(self) -> None:
+        state = self.state
+        self._wake = asyncio.Event()
+        self._rows_changed = state.listen()
+        self._rows_unsaved = state.listen()
+        self._watcher = Watcher(state)
+        self._outbox = FactOutbox()
+        self._ticker = Ticker(self._tick_producer, self._topics.heartbeats, self.writer)
+        self._planning = Planning(state, self._watcher, self._appender)
+        self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
+        self._letters = Letters(self._appender, self._topics)
+        self._viewing = Viewing(state, self._appender, self._topics, self._handover)
+        self._back_at_end = False
+        self._saved_at_s = 0.0
+        self._admitted_at = -1
+        self._handover.attach_core(asyncio.get_running_loop(), self._viewing.owner_changed)
+
+    async def _read_ids(self):  # type: ignore[no-untyped-def]
+        while True:
+            try:
+                return await asyncio.to_thread(read_topic_ids, self._bootstrap, self._topics.prefix)
+            except (ConnectionError, KeyError, KafkaError) as error:
+                _log.warning("waiting for Kafka and its topics: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    def _set_owner(self, owns: bool, may_claim: bool) -> None:
+        self._planning.owns, self._planning.may_claim = owns, may_claim
+        self._wake.set()
+
+    # --- the log ------------------------------------------------------------------------------------
+
+    async def _read_log(self, reader: AIOKafkaConsumer, events: TopicPartition) -> None:
+        reader.assign([events])
+        reader.seek(events, self.state.offset + 1)
+        try:
+            while True:
+                batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
+                for record in batches.get(events, ()):
+                    self._fold(record)
+                if batches:
+                    self._follow_rows()
+                    self._wake.set()
+                    await asyncio.sleep(0)
+        finally:
+            await reader.stop()
+
+    def _fold(self, record) -> None:  # type: ignore[no-untyped-def]
+        meta = Meta(record.offset, record.timestamp)
+        try:
+            recorded = decode_event(record.value)
+        except DecodeError as error:
+            fold_garbage(self.state, meta, str(error))
+            self._letters.meet(record, str(error))
+            return
+        outcome = fold(self.state, recorded, meta)
+        if outcome.raised:
+            self._letters.meet(record, outcome.dropped)
+        self._outbox.read_back(recorded.id, accepted=outcome.accepted)
+        if (
+            outcome.accepted
+            and isinstance(recorded.event, PlannerStarted)
+            and self._planning.term_read(recorded.event)
+        ):
+            _log.info("leading from term %d on", meta.offset)
+            self._publisher.begin_term()
+        self._planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
+
+    def _follow_rows(self) -> None:
+        for table, key in self._rows_changed:
+            self._watcher.row_changed(table, key)
+        self._rows_changed.clear()
+
+    # --- heartbeats ---------------------------------------------------------------------------------
+
+    async def _read_heartbeats(self) -> None:
+        reader = create_reader(self._bootstrap)
+        await _started(reader)
+        partitions = [TopicPartition(self._topics.heartbeats, number) for number in range(WIDE_PARTITIONS)]
+        reader.assign(partitions)
+        try:
+            for at, begin in (await find_begin(reader, partitions)).items():
+                saved = self._snapshots.load_watch(at.partition, self.state.policy)
+                fits = saved is not None and begin.back <= saved.next_offset <= begin.end
+                watch = (
+                    saved if saved is not None and fits else PartitionWatch(at.partition, begin=begin.back)
+                )
+                self._watcher.begin(watch)
+                reader.seek(at, watch.next_offset)
+            while True:
+                batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
+                for at, records in batches.items():
+                    for record in records:
+                        self._hear(at.partition, record)
+                if batches:
+                    self._wake.set()
+                    await asyncio.sleep(0)
+        finally:
+            await reader.stop()
+
+    def _hear(self, partition: int, record) -> None:  # type: ignore[no-untyped-def]
+        try:
+            heartbeat = decode_heartbeat(record.value)
+        except DecodeError as error:
+            heartbeat = None
+            self._letters.meet(record, str(error))
+        self._watcher.apply(partition, record.offset, record.timestamp, heartbeat)
+        if isinstance(heartbeat, Tick):
+            sent_ms = self._ticker.read(partition, heartbeat)
+            if sent_ms is not None:
+                first = partition not in self._watcher.fresh_at_ms
+                self._watcher.fresh_at_ms[partition] = sent_ms
+                if first:
+                    self._watcher.caught_up(partition)
+
+    async def _beat(self) -> None:
+        source, number = f"service-{self._name}", 0
+        while True:
+            number += 1
+            value = encode_heartbeat(Beat(source, 0, number, time.time_ns() // 1_000_000))
+            put = self._tick_producer.send(
+                self._topics.heartbeats, value, key=source.encode(), partition=partition_of(source)
+            )
+            self._appender.later(put)
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    # --- what was published -------------------------------------------------------------------------
+
+    async def _read_back(self) -> None:
+        reader = create_reader(self._bootstrap)
+        await _started(reader)
+        names = [self._topics.commands] * WIDE_PARTITIONS
+        partitions = [TopicPartition(name, number) for number, name in enumerate(names)]
+        partitions += [TopicPartition(self._topics.state(table), 0) for table in VIEW_TABLES]
+        partitions.append(TopicPartition(self._topics.dead_letters, 0))
+        reader.assign(partitions)
+        try:
+            ends = await end_offsets(reader, partitions)
+            for at, offset in (await reader.beginning_offsets(partitions)).items():
+                reader.seek(at, offset)
+            while True:
+                batches = await reader.getmany(timeout_ms=200, max_records=BATCH_MAX)
+                for records in batches.values():
+                    for record in records:
+                        self._take_back(record)
+                if not self._back_at_end:
+                    positions = {at: await reader.position(at) for at in partitions}
+                    self._back_at_end = all(positions[at] >= end for at, end in ends.items())
+                if batches:
+                    self._wake.set()
+                    await asyncio.sleep(0)
+        finally:
+            await reader.stop()
+
+    def _take_back(self, record) -> None:  # type: ignore[no-untyped-def]
+        try:
+            if record.topic == self._topics.commands:
+                self._publisher.read_back(record.key, record.value)
+            elif record.topic == self._topics.dead_letters:
+                self._letters.read_back(decode_letter(record.value).letter_key)
+            else:
+                self._viewing.read_back(record.topic, record.key, record.value)
+        except (ValueError, RecursionError) as error:
+            self._letters.meet(record, str(error))
+
+    # --- turns --------------------------------------------------------------------------------------
+
+    async def _turns(self) -> None:
+        before_ms = _now_ms()
+        while True:
+            try:
+                await asyncio.wait_for(self._wake.wait(), TURN_WITHIN_S)
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            now_ms = _now_ms()
+            self._turn(now_ms, now_ms - before_ms)
+            before_ms = now_ms
+
+    def _turn(self, now_ms: int, elapsed_ms: int) -> None:
+        self._watcher.now_ms = now_ms
+        leads = self._planning.leads
+        facts = find_facts(self._watcher, topic_id=self._heartbeats_id, leads=leads)
+        self._write_facts(self._outbox.due(facts, now_ms=now_ms, leads=leads))
+        self._planning.turn(elapsed_ms)
+        if leads and self._back_at_end:
+            self._publisher.publish()
+            self._letters.write()
+            self._check_sight(now_ms)
+        else:
+            self._publisher.follow()
+        self._viewing.turn(readers_at_end=self._back_at_end)
+        if time.monotonic() - self._saved_at_s >= SAVE_EVERY_S:
+            self._save()
+
+    def _write_facts(self, facts: list[Fact]) -> None:
+        if not facts:
+            return
+        cause = self._planning.last_id
+        batch = [(fact.event_id, fact.event, cause) for fact in facts]
+        self._appender.later(self._appender.append(batch))  # type: ignore[arg-type]
+
+    def _check_sight(self, now_ms: int) -> None:
+        """End a leader that can write to a partition but has not read to its end for too long."""
+        for partition, acked_ms in enumerate(self._ticker.acknowledged_ms):
+            fresh_ms = self._watcher.fresh_at_ms.get(partition, now_ms)
+            if acked_ms - fresh_ms > BLIND_MS and now_ms - acked_ms < BLIND_MS:
+                raise RuntimeError(
+                    f"heartbeat partition {partition} was not read to its end for {BLIND_MS} ms"
+                )
+
+    def _save(self) -> None:
+        self._saved_at_s = time.monotonic()
+        watches = self._watcher.watches.values()
+        self._snapshots.save(self.state, self._rows_unsaved, watches, topic_id=self._events_id)
+        self._rows_unsaved.clear()
+
+    # --- requests -----------------------------------------------------------------------------------
+
+    async def _admit(self, asked: Asked) -> None:
+        while not self._planning.leads:
+            await asyncio.sleep(TURN_WITHIN_S / 2)
+        event = admit(self.state, asked)
+        while isinstance(event, RequestRefused) and self.state.offset < self._admitted_at:
+            # What it asks about may be in a request admitted a moment ago.
+            await asyncio.sleep(0.002)
+            event = admit(self.state, asked)
+        event_id = derive_id("admitted", asked.id)
+        while True:
+            try:
+                offsets = await self._appender.append([(event_id, event, asked.id)])
+            except KafkaError as error:
+                _log.warning("request %s was not acknowledged (%r): again", asked.id, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._admitted_at = offsets[-1]
+                return
+
+
+async def _started(*clients) -> None:  # type: ignore[no-untyped-def]
+    """Start clients; an unreachable broker is waited for."""
+    for client in clients:
+        while True:
+            try:
+                await client.start()
+                break
+            except KafkaError as error:
+                _log.warning("waiting for Kafka: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

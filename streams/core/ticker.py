@@ -1,0 +1,87 @@
+"""Ticks: a worker's beat of the clock on every heartbeat partition. Shell.
+
+A tick every `TICK_MS` unless another worker's came within `OTHERS_MS`, but one of our own at least every
+`OWN_MS`: reading it back is how this worker knows that it has read a partition to its end (tables.watcher).
+"""
+
+import asyncio
+import time
+from collections import deque
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from sdk.contract.codec import encode_heartbeat
+from sdk.contract.heartbeats import Tick
+from sdk.contract.topics import WIDE_PARTITIONS
+
+#: Source: DESIGN 6. More makes detection later by as much; less costs every partition a record.
+TICK_MS = 250
+OTHERS_MS = 200
+#: Half of what counts as fresh, so that one lost tick does not make a partition stale.
+OWN_MS = 450
+#: Ticks of ours remembered until they are read back: ten seconds of them.
+_SENT_MAX = 40
+
+
+class Ticker:
+    """Writes ticks and remembers when each was sent."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, writer: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._writer = writer
+        self._number = 0
+        #: Per partition: monotonic ms of the newest tick of another worker that was read, and of our last.
+        self._others_ms = [-OTHERS_MS] * WIDE_PARTITIONS
+        self._own_ms = [-OWN_MS] * WIDE_PARTITIONS
+        self._sent: deque[tuple[int, int]] = deque(maxlen=_SENT_MAX)
+        #: Number of the newest tick that the broker acknowledged, per partition, and when.
+        self.acknowledged_ms = [0] * WIDE_PARTITIONS
+        self._flight: asyncio.Future[list[object]] | None = None
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await self._tick()
+            await asyncio.sleep(TICK_MS / 1000)
+
+    def read(self, partition: int, tick: Tick) -> int | None:
+        """A tick was read: when it was sent (monotonic ms) if it is ours, else None."""
+        if tick.writer != self._writer:
+            self._others_ms[partition] = _now_ms()
+            return None
+        return next((at for number, at in self._sent if number == tick.number), None)
+
+    async def _tick(self) -> None:
+        if self._flight is not None and not self._flight.done():
+            return  # The broker is away: one batch of ticks waits, more would come back as a flood.
+        now_ms = _now_ms()
+        partitions = [
+            partition
+            for partition in range(WIDE_PARTITIONS)
+            if now_ms - self._others_ms[partition] >= OTHERS_MS or now_ms - self._own_ms[partition] >= OWN_MS
+        ]
+        if not partitions:
+            return
+        self._number += 1
+        self._sent.append((self._number, now_ms))
+        value = encode_heartbeat(Tick(self._writer, self._number))
+        sent = []
+        try:
+            for partition in partitions:
+                self._own_ms[partition] = now_ms
+                acked = await self._producer.send(self._topic, value, partition=partition)
+                acked.add_done_callback(lambda done, at=partition: self._acknowledge(at, done))
+                sent.append(acked)
+        except KafkaError:
+            return
+        self._flight = asyncio.gather(*sent, return_exceptions=True)
+
+    def _acknowledge(self, partition: int, done: "asyncio.Future[object]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.acknowledged_ms[partition] = _now_ms()
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -1,0 +1,175 @@
+"""The published view as it stands on the state topics, compared with the fold. Shell.
+
+Rules (DESIGN 4, 5):
+1. What stands is what was read back. The owner offers every row that changed to the `views` processor, and again
+   whatever stands otherwise: a paused former owner may have written old rows over new ones.
+2. `progress` N is written once every row up to N was read back.
+3. A row with a higher `as_of` than this fold's is never overwritten; it waits until the fold is there.
+"""
+
+import time
+from typing import NamedTuple
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from sdk.contract.topics import VIEW_TABLES, Topics
+from streams.core.appender import Appender
+from streams.core.handover import Handover
+from tables.state import State
+from tables.views import (
+    PROGRESS_KEY,
+    ViewKey,
+    all_views,
+    content_of,
+    decode_progress,
+    encode_progress,
+    render,
+    view_keys,
+)
+
+#: A row that was not read back within this time is offered again, ms.
+AGAIN_MS = 8_000
+#: Progress is written at most this often, ms: readers fold what it does not cover.
+PROGRESS_EVERY_MS = 200
+
+
+class Standing(NamedTuple):
+    """A row as it was read back; the content only as its hash."""
+
+    as_of: int
+    content: int
+
+
+class Viewing:
+    """What stands on the state topics, what ought to, and what is on its way."""
+
+    def __init__(self, state: State, appender: Appender, topics: Topics, handover: Handover) -> None:
+        self._state = state
+        self._appender = appender
+        self._topics = topics
+        self._handover = handover
+        self._changed = state.listen()
+        self._tables = {topics.state(table): table for table in VIEW_TABLES}
+        self._standing: dict[ViewKey, Standing] = {}
+        #: Offered rows not read back yet: their `as_of` and when they were offered.
+        self._flight: dict[ViewKey, tuple[int, int]] = {}
+        #: Rows that stand otherwise than the fold has them.
+        self._odd: set[ViewKey] = set()
+        self._owns = False
+        self._compare_all = False
+        self._progress = -1
+        self._progress_at_ms = 0
+
+    def owner_changed(self, owns: bool) -> None:
+        """Faust gave this worker the view, or took it."""
+        self._owns = owns
+        self._compare_all = owns
+        self._flight.clear()
+        self._odd.clear()
+        self._progress = -1
+
+    def read_back(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """A record of a state topic.
+
+        Raises:
+            ValueError: it is none of ours.
+        """
+        table = self._tables[topic]
+        try:
+            view = ViewKey(table, (key or b"").decode())
+        except UnicodeDecodeError:
+            raise ValueError("state: the key is not UTF-8") from None
+        if view == ViewKey("platform", PROGRESS_KEY):
+            self._read_progress(value)
+            return
+        if value is None:
+            self._standing.pop(view, None)
+            self._judge(view)
+            return
+        try:
+            as_of, content = content_of(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._standing[view] = Standing(-1, 0)
+            self._judge(view)
+            raise ValueError(f"state: {error}") from None
+        self._standing[view] = Standing(as_of, hash(content))
+        self._judge(view)
+
+    def _read_progress(self, value: bytes | None) -> None:
+        try:
+            decode_progress(value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._progress = -1
+            raise ValueError(f"state: {error}") from None
+
+    def _judge(self, view: ViewKey) -> None:
+        if self._owns:
+            self._odd.add(view)
+
+    def turn(self, *, readers_at_end: bool) -> None:
+        """Offer what changed or stands otherwise, and write progress; only the owner does."""
+        changed, keys = self._changed.copy(), set()
+        self._changed.clear()
+        if not self._owns or not readers_at_end:
+            self._compare_all |= self._owns and bool(changed)
+            return
+        if self._compare_all:
+            self._compare_all = False
+            keys = set(all_views(self._state)) | set(self._standing)
+        for table, key in changed:
+            keys.update(view_keys(self._state, table, key))
+        keys |= self._odd
+        self._odd.clear()
+        self._offer(keys)
+        self._write_progress()
+
+    def _offer(self, keys: set[ViewKey]) -> None:
+        now_ms = _now_ms()
+        keys |= {view for view, (_, at) in self._flight.items() if now_ms - at >= AGAIN_MS}
+        rows: dict[ViewKey, bytes | None] = {}
+        for view in keys:
+            value = render(self._state, view)
+            standing = self._standing.get(view)
+            if _stands(standing, value):
+                self._flight.pop(view, None)
+            elif standing is not None and standing.as_of > self._state.offset:
+                self._odd.add(view)
+            elif self._is_flying(view, now_ms, standing):
+                continue
+            else:
+                rows[view] = value
+                self._flight[view] = (self._state.offset, now_ms)
+        self._handover.offer(rows, folded=self._state.offset)
+
+    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None) -> bool:
+        """Whether the row as it is now was offered and has not been read back yet."""
+        as_of, at = self._flight.get(view, (-1, 0))
+        behind = standing is None or standing.as_of < as_of
+        return as_of == self._state.offset and behind and now_ms - at < AGAIN_MS
+
+    def _write_progress(self) -> None:
+        now_ms = _now_ms()
+        pending = [as_of for as_of, _ in self._flight.values()]
+        done = min(pending) - 1 if pending else self._state.offset
+        if self._odd or done <= self._progress or now_ms - self._progress_at_ms < PROGRESS_EVERY_MS:
+            return
+        self._progress, self._progress_at_ms = done, now_ms
+        topic, value = self._topics.state("platform"), encode_progress(done)
+        self._appender.later(self._put_progress(topic, value))
+
+    async def _put_progress(self, topic: str, value: bytes) -> None:
+        try:
+            await self._appender.put(topic, PROGRESS_KEY.encode(), value)
+        except KafkaError:
+            self._progress = -1
+
+
+def _stands(standing: Standing | None, value: bytes | None) -> bool:
+    if value is None or standing is None:
+        return value is None and standing is None
+    return standing.content == hash(content_of(value)[1])
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

@@ -1,0 +1,88 @@
+"""The Faust processors: `requests` admits what people want, `views` writes the published tables. Shell.
+
+Neither computes state: the fold in the core thread does. What Faust gives is membership, leadership, the tables
+and their state topics. An exception that escaped here would acknowledge the event and lose it (Faust), so every
+path ends in an acknowledgement earned or the end of the process.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import faust
+
+from sdk.contract.codec import DecodeError, decode_request
+from streams.core.core import Core
+from streams.core.handover import Handover
+from streams.faust_fixes import LoopGuard, exit_at_once, partition_context
+from tables.views import ViewKey
+
+_log = logging.getLogger(__name__)
+
+#: How often rows that no event leads to (repairs) are looked for, s.
+REPAIR_EVERY_S = 0.25
+
+
+async def admit_requests(stream: Any, core: Core) -> None:
+    """Answer each request on the log before it is acknowledged; garbage becomes a dead letter."""
+    async for event in stream.events():
+        message = event.message
+        try:
+            asked = decode_request(message.value)
+        except DecodeError as error:
+            core.dead_letter(message, str(error))
+            continue
+        try:
+            await asyncio.wrap_future(core.admit(asked))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # Faust would acknowledge the request and forget it
+            exit_at_once(f"request {asked.id} could not be admitted: {error!r}")
+
+
+async def write_views(stream: Any, writer: "ViewWriter") -> None:
+    """After each event of the log, write the rows it changed."""
+    writer.handover.attach_writer()
+    async for event in stream.events():
+        try:
+            await writer.handover.wait_folded(event.message.offset)
+            writer.write()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the rows would be lost until somebody compares
+            exit_at_once(f"rows of the view could not be written: {error!r}")
+
+
+class ViewWriter:
+    """The only writer of the Faust tables."""
+
+    def __init__(self, app: faust.App, tables: dict[str, Any], handover: Handover, guard: LoopGuard) -> None:
+        self.app = app
+        self.handover = handover
+        self._tables = tables
+        self._guard = guard
+
+    def write(self) -> None:
+        """Write the rows that wait; must run where table writes are legal."""
+        rows = self.handover.take()
+        if not rows:
+            return
+        self._guard.check()
+        for view, value in rows.items():
+            self._put(view, value)
+
+    def _put(self, view: ViewKey, value: bytes | None) -> None:
+        table, key = self._tables[view.table], view.key.encode()
+        if value is None:
+            table.pop(key, None)
+        else:
+            table[key] = value
+
+    async def repair(self, topic: str) -> None:
+        """Write rows that no event leads to: after a takeover, and what somebody else overwrote."""
+        while True:
+            await asyncio.sleep(REPAIR_EVERY_S)
+            if self.app.rebalancing or not self.app.tables.actives_ready:
+                continue
+            with partition_context(self.app, topic, 0):
+                self.write()

@@ -1,0 +1,139 @@
+"""`create_app(settings)`: the Faust application of one worker. Shell."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.transport.drivers import TRANSPORTS
+from mode import Service
+
+from sdk.contract.topics import VIEW_TABLES, Topics
+from streams.core.core import Core
+from streams.core.handover import Handover
+from streams.faust_fixes import LoopGuard, SafeTopic
+from streams.processors import ViewWriter, admit_requests, write_views
+from streams.settings import Settings
+
+#: Name under which our transport stands in broker URLs.
+_SCHEME = "watchkeep"
+#: Rows may be written in one go: Faust stops delivering when more than this wait for the producer.
+_PRODUCER_BUFFER_MAX = 20_000
+#: Per table and partition; Faust's default is a cache of 2 GiB and 90 % of all file handles.
+_ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
+
+
+class _CoreService(Service):  # type: ignore[misc]
+    """The core thread as a service that Faust starts before it joins its group, and stops."""
+
+    def __init__(self, core: Core, app: faust.App, **options: Any) -> None:
+        super().__init__(**options)
+        self._core = core
+        self._app = app
+
+    async def on_start(self) -> None:
+        self._core.start(Path(self._app.conf.datadir))
+
+    async def on_stop(self) -> None:
+        await asyncio.to_thread(self._core.stop)
+
+
+class _App(faust.App):  # type: ignore[misc]
+    """A Faust app that brings its core."""
+
+    core: Core
+
+    def on_init_dependencies(self) -> list[Service]:
+        """Start the core with the app: `@app.service` would wait for the first table recovery."""
+        return [*super().on_init_dependencies(), _CoreService(self.core, self)]
+
+
+def create_app(settings: Settings) -> faust.App:
+    """The application that `faust -A streams.app worker` runs; opens nothing before it is started."""
+    TRANSPORTS.aliases[_SCHEME] = "streams.faust_fixes:SafeTransport"
+    topics = Topics(settings.prefix)
+    name = os.environ.get("WATCHKEEP_WORKER_NAME", "worker-1")
+    session_s = settings.faust_session_timeout_s
+    app = _App(
+        settings.prefix,
+        broker=";".join(f"{_SCHEME}://{server}" for server in settings.bootstrap.split(",")),
+        store="rocksdb://",
+        Topic=SafeTopic,
+        datadir=os.environ.get("FAUST_DATADIR") or str(settings.data_path / name),
+        processing_guarantee="at_least_once",
+        topic_partitions=1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=1,
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=settings.faust_heartbeat_s,
+        broker_request_timeout=max(30.0, session_s),
+        broker_rebalance_timeout=max(6.0, session_s),
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=65_536,
+        producer_linger=0,
+        producer_request_timeout=60.0,
+        web_enabled=False,
+        web_bind="127.0.0.1",
+        web_tables_enabled=False,
+        web_router_enabled=False,
+    )
+    handover = Handover()
+    app.core = Core(
+        bootstrap=settings.bootstrap,
+        prefix=settings.prefix,
+        name=name,
+        handover=handover,
+    )
+    guard = LoopGuard(stand_still_max_s=session_s / 2, armed=handover.is_owner)
+    tables = {table: _create_table(app, table) for table in VIEW_TABLES}
+    _register(app, topics, ViewWriter(app, tables, handover, guard), guard)
+    return app
+
+
+def _create_table(app: faust.App, name: str) -> Any:
+    return app.Table(
+        name,
+        key_type=bytes,
+        value_type=bytes,
+        partitions=1,
+        options={"driver": "rocksdict", **_ROCKSDB},
+    )
+
+
+def _register(app: Any, topics: Topics, writer: ViewWriter, guard: LoopGuard) -> None:
+    """Register the processors, the owner's signals and the small tasks."""
+    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    requests = app.topic(topics.requests, partitions=1, **raw)
+    events = app.topic(topics.events, partitions=1, **raw)
+
+    @app.agent(requests, name="requests")
+    async def _requests(stream: Any) -> None:
+        await admit_requests(stream, app.core)
+
+    @app.agent(events, name="views")
+    async def _views(stream: Any) -> None:
+        await write_views(stream, writer)
+
+    @app.on_partitions_assigned.connect
+    async def _assigned(_app: Any, assigned: Any, **_: Any) -> None:
+        owns = any(tp.topic == topics.requests for tp in assigned)
+        await asyncio.to_thread(app.core.owner_changed, owns=owns, may_claim=owns)
+        writer.handover.set_owner(owns)
+
+    @app.on_partitions_revoked.connect
+    async def _revoked(_app: Any, revoked: Any, **_: Any) -> None:
+        if any(tp.topic == topics.requests for tp in revoked):
+            await asyncio.to_thread(app.core.owner_changed, owns=True, may_claim=False)
+            writer.handover.set_owner(False)
+
+    @app.task
+    async def _guard() -> None:
+        await guard.run()
+
+    @app.task
+    async def _repair() -> None:
+        app.producer.buffer.max_messages = _PRODUCER_BUFFER_MAX
+        await writer.repair(topics.events)
