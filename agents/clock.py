@@ -1,7 +1,8 @@
 """The bounded clock: real time, but at most one second a turn. Shell of the agents.
 
-Who was paused (SIGSTOP, a suspended machine) must not wake up and find everybody too old. The clock moves only when
-`turn` is called, by at most `TURN_MS_MAX`, and says when it was cut, so that the caller can read what waits first.
+Who was paused (SIGSTOP, a suspended machine) must not wake up and find everybody too old. The clock moves
+only when `turn` is called, by at most `TURN_MS_MAX`, and says when it was cut, so that the caller can read
+what waits first.
 """
 
 import time

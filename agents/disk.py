@@ -1,7 +1,7 @@
-"""Files of the agents: atomic writes, the lock of a directory, logs that do not grow for ever. Shell of the agents.
+"""Files of the agents: atomic writes, locked directories, logs with a bound. Shell of the agents.
 
-Writes are atomic against the death of the process, not against loss of power: what would be lost then (the last
-registration, the highest port) is also in the orders, and nothing that ran before is alive after it.
+Writes are atomic against the death of the process, not against loss of power: what would be lost then (the
+last registration, the highest port) is also in the orders, and nothing that ran before is alive after it.
 """
 
 import fcntl

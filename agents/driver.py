@@ -2,7 +2,7 @@
 
 Rules for every driver; `tests/agents/driver_contract.py` checks them:
 1. A copy is (app, generation). Starting one that runs already gives the same copy.
-2. Each copy that was started, or adopted alive, ends with one call of `on_exit`, after which nothing of it is left.
+2. Each copy that was started, or adopted alive, ends with one call of `on_exit`; nothing of it is left then.
 3. `stop` and `kill` of what is not there are harmless; `kill` takes the descendants too.
 4. `adopt` finds, after a restart of the agent, what the last one ran: alive or dead, each once.
 """

@@ -104,7 +104,10 @@ class Endpoint:
             return False
         body = b""
         async with asyncio.timeout(REQUEST_WITHIN_S):
-            while not isinstance(event := await _next_event(connection, reader, REQUEST_WITHIN_S), h11.EndOfMessage):
+            while True:
+                event = await _next_event(connection, reader, REQUEST_WITHIN_S)
+                if isinstance(event, h11.EndOfMessage):
+                    break
                 if not isinstance(event, h11.Data):
                     return False
                 body += event.data
@@ -121,16 +124,18 @@ class Endpoint:
             return Answer(400)
         match method, url.path:
             case b"POST", "/beats":
-                return self._take_beat(body)
+                answer = self._take_beat(body)
             case b"GET", "/health":
-                return Answer(200, _encode(self._answers.health()))
+                answer = Answer(200, _encode(self._answers.health()))
             case b"GET", "/apps":
-                return Answer(200, _encode(self._answers.apps()))
+                answer = Answer(200, _encode(self._answers.apps()))
             case b"GET", path if path.startswith("/logs/"):
-                return self._log_tail(unquote(path.removeprefix("/logs/")), url.query)
+                answer = self._log_tail(unquote(path.removeprefix("/logs/")), url.query)
             case _, "/beats" | "/health" | "/apps":
-                return Answer(405)
-        return Answer(404)
+                answer = Answer(405)
+            case _:
+                answer = Answer(404)
+        return answer
 
     def _take_beat(self, body: bytes) -> Answer:
         try:
@@ -148,7 +153,9 @@ class Endpoint:
         )
 
 
-async def _next_event(connection: h11.Connection, reader: asyncio.StreamReader, within_s: float) -> h11.Event | type:
+async def _next_event(
+    connection: h11.Connection, reader: asyncio.StreamReader, within_s: float
+) -> h11.Event | type:
     while True:
         event = connection.next_event()
         if event is not h11.NEED_DATA:

@@ -1,9 +1,9 @@
 """Kafka as an agent sees it: the newest record goes up, orders come down. Shell of the agents.
 
 1. Only the newest record waits to be sent; what it replaces is worth nothing any more.
-2. A request that hangs 3 s is given up together with its client: a broker that was stopped and continued, or killed
-   and started again, is met with a fresh one. There is at most one try a quarter second.
-3. Orders are read by `assign` from offset 0; `on_caught_up` comes at the end that was seen when reading began.
+2. A request that hangs 3 s is given up together with its client: a broker that was stopped and continued, or
+   killed and started again, is met with a fresh one. There is at most one try a quarter second.
+3. Orders are read by `assign` from offset 0; `on_caught_up` comes at the end seen when reading began.
 4. One line in the log when an outage begins, one when it is over.
 """
 
@@ -194,7 +194,7 @@ class Link:
         if self._away_since_s is None:
             self._away_since_s = asyncio.get_running_loop().time()
             why = str(error) or type(error).__name__
-            log.warning("Kafka at %s does not answer (%s): everything goes on, trying again", self._bootstrap, why)
+            log.warning("Kafka at %s does not answer (%s): everything goes on", self._bootstrap, why)
 
     def _note_back(self) -> None:
         if self._away_since_s is not None:
@@ -211,7 +211,7 @@ class Link:
 
 async def _close_producer(producer: AIOKafkaProducer) -> None:
     """Close without flushing: an old record must not arrive after a newer one."""
-    # `stop` flushes first, for as long as that takes; there is no public way around it. Checked with aiokafka 0.14.
+    # `stop` flushes first, for as long as that takes; aiokafka 0.14 has no public way around it.
     producer._closed = True  # noqa: SLF001
     with contextlib.suppress(*_AWAY, asyncio.CancelledError):
         async with asyncio.timeout(CLOSE_WITHIN_S):

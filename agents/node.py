@@ -1,4 +1,4 @@
-"""The node agent: runs apps, takes their beats, reports, obeys. Entry point `python -m agents.node --config FILE`."""
+"""The node agent: runs apps, takes their beats, reports, obeys. `python -m agents.node --config FILE`."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agents import inputs as i
 from agents.disk import DirectoryLock, InUseError, read_record
-from agents.driver import Driver
+from agents.driver import Driver, StartError
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
 from agents.link import Link
@@ -30,7 +30,8 @@ class AppHands:
 
     async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
         """Start an app."""
-        assert isinstance(order, AppOrder), (key, epoch)
+        if not isinstance(order, AppOrder):
+            raise StartError(f"no order of an app: {key}, {epoch}")
         return await self._driver.start(order), ""
 
     async def stop(self, key: str, epoch: int) -> None:

@@ -1,9 +1,9 @@
 """Apps as processes on this machine. Shell of the agents.
 
-An app runs in the process group of its agent, so that whoever destroys the node destroys its apps. Its first word
-`python` or `python3` means the interpreter of the platform (`sys.executable`), which finds `sdk`; everything else is
-looked up as usual. Never a shell. It starts in the project's root, with output appended to a log in the node's
-directory.
+An app runs in the process group of its agent, so that whoever destroys the node destroys its apps. Its first
+word `python` or `python3` means the interpreter of the platform (`sys.executable`), which finds `sdk`;
+everything else is looked up as usual. Never a shell. It starts in the project's root, with output appended
+to a log in the node's directory.
 """
 
 import asyncio

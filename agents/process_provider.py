@@ -1,8 +1,8 @@
-"""Nodes as processes on this machine: an agent in a session and process group of its own. Shell of the agents.
+"""Nodes as processes on this machine: each an agent in a session of its own. Shell of the agents.
 
-A node has a directory `<data_dir>/nodes/<node id>` with its configuration, its lock and its logs, which stays after its
-end. The book `<data_dir>/pools/<pool>/nodes.json` says which orders made which node and the highest port ever given
-out; it is written before a node is started.
+A node has a directory `<data_dir>/nodes/<node id>` with its configuration, its lock and its logs, which stays
+after its end. The book `<data_dir>/pools/<pool>/nodes.json` says which order made which node and which port
+is the first that was never given out; it is written before a node is started.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from sdk.contract.orders import NodeOrder
 #: Bound of waiting for what was killed to go. Source: policy `destroy_within_ms`.
 DESTROY_WITHIN_S = 2.0
 _LOOK_AGAIN_S = 0.003
-#: Between two tries whether a new agent answers, and when to give up asking (silence is the planner's matter).
+#: Between two tries whether a new agent answers, and when to give up asking: silence is the planner's matter.
 _ANSWER_PAUSE_S = 0.1
 _ANSWER_TRIES_MAX = 600
 #: Ports run out here.
@@ -75,11 +75,11 @@ class ProcessProvider:
         found = []
         for entry in self._entries.values():
             if entry.state == "made" and not entry.pid:
-                # The provisioner died between starting the agent and noting its pid: the agent's lock names it.
+                # The last provisioner died between starting the agent and noting its pid: the lock names it.
                 entry.pid, entry.start = read_holder(self._directory(entry))
-            is_alive = entry.state != "ended" and procfs.is_alive(entry.pid, entry.start) and self._watch(entry)
-            status: Literal["alive", "dead", "parked"] = "alive" if is_alive else "dead"
-            if not is_alive:
+            status: Literal["alive", "dead", "parked"] = "alive"
+            if entry.state == "ended" or not (procfs.is_alive(entry.pid, entry.start) and self._watch(entry)):
+                status = "dead"
                 await self._end_group(entry)
                 if entry.state == "parked":
                     status = "parked"
@@ -158,7 +158,8 @@ class ProcessProvider:
 
     def _write_book(self) -> None:
         self._book_path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self._book_path, msgspec.json.encode(Book(self._port_floor, list(self._entries.values()))))
+        book = Book(self._port_floor, list(self._entries.values()))
+        write_atomic(self._book_path, msgspec.json.encode(book))
 
     def _take_port(self, floor: int) -> int:
         """The first port that was never given out and can be bound."""
@@ -246,7 +247,8 @@ class ProcessProvider:
         loop = asyncio.get_running_loop()
         until_s = loop.time() + DESTROY_WITHIN_S
         leader = procfs.look_up(entry.pid)
-        # A pid is not given out again while a session bears it, so without a stranger as leader the session is ours.
+        # A pid is not given out again while a session bears it: unless a stranger leads it, the session is
+        # ours.
         session = entry.pid if leader is None or leader.start == entry.start else -1
         while left := procfs.select(lambda it: it.session == session or procfs.has_marks(it.pid, marks)):
             for pid in left:

@@ -87,7 +87,7 @@ def has_marks(pid: int, marks: dict[str, str]) -> bool:
 def select(matches: Callable[[Process], bool]) -> list[int]:
     """Living processes that match, ourselves left out."""
     own = os.getpid()
-    return [found.pid for found in list_processes() if not found.is_dead and found.pid != own and matches(found)]
+    return [it.pid for it in list_processes() if not it.is_dead and it.pid != own and matches(it)]
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:

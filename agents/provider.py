@@ -3,7 +3,7 @@
 Rules for every provider; `tests/agents/provider_contract.py` checks them:
 1. An order makes at most one node: creating it again gives the same one. No name or port is ever used twice.
 2. What was decided about a node (its port) is on disk before anything is started.
-3. Each node that was created, or adopted alive, ends with one call of `on_exit`, after which nothing of it is left.
+3. Each node that was created, or adopted alive, ends with one call of `on_exit`; nothing of it is left then.
 4. `destroy` ends whatever is left of a node, stopped or not, within a bound; twice or too late is harmless.
 5. `stop` parks a node: the next start of the platform brings the same one back under the same order.
 6. `adopt` finds what an earlier provisioner made, half-made leftovers included, each once.

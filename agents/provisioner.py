@@ -1,4 +1,4 @@
-"""The provisioner: an agent whose things are nodes. Entry point `python -m agents.provisioner --config FILE`."""
+"""The provisioner: an agent whose things are nodes. `python -m agents.provisioner --config FILE`."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from agents.disk import DirectoryLock, InUseError, read_record
 from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
 from agents.link import Link
 from agents.process_provider import ProcessProvider
-from agents.provider import Provider
+from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig, read_config
 from agents.shell import Shell
 from agents.spawner import PlainSpawner
@@ -30,23 +30,21 @@ class NodeHands:
 
     async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
         """Create a node, or bring back a parked one."""
-        assert not isinstance(order, AppOrder), key
+        if isinstance(order, AppOrder):
+            raise CreateError(f"no order of a node: {key}")
         node, pid = await self._provider.create(epoch, order)
         return pid, node
 
-    async def stop(self, key: str, epoch: int) -> None:
+    async def stop(self, _key: str, epoch: int) -> None:
         """Park a node."""
-        assert key
         await self._provider.stop(epoch)
 
-    async def kill(self, key: str, epoch: int) -> None:
+    async def kill(self, _key: str, epoch: int) -> None:
         """Destroy a node."""
-        assert key
         await self._provider.destroy(epoch)
 
-    async def forget(self, key: str, epoch: int) -> None:
+    async def forget(self, _key: str, epoch: int) -> None:
         """Drop the record of a node."""
-        assert key
         await self._provider.forget(epoch)
 
     async def tidy(self) -> None:

@@ -100,7 +100,7 @@ def _end_unwanted(turn: Turn, thing: Thing) -> None:
 
 
 def _start_missing(turn: Turn, key: str, order: AppOrder | NodeOrder) -> None:
-    """Start what is ordered, not there and never was: a condemned copy is not brought to life to be killed."""
+    """Start what is ordered and never was there; nothing is brought to life only to be killed."""
     state = turn.state
     thing = state.things.get(key)
     epoch = epoch_of(order)

@@ -1,8 +1,8 @@
-"""The runner: brings what runs to what is ordered. Pure core of the agents; no clock, chance, asyncio or Kafka.
+"""The runner: brings what runs to what is ordered. Pure core: no clock, chance, asyncio or Kafka.
 
-One door in: `advance(state, now_ms, inputs)` gives the next state and the instructions for the shell. `now_ms`
-comes from a bounded clock (at most 1 s a turn), moved only after what was waiting has been read, so an agent
-that was paused reads before it judges.
+One door in: `advance(state, now_ms, inputs)` gives the next state and the instructions for the shell.
+`now_ms` comes from a bounded clock (at most 1 s a turn), moved only after what was waiting has been read,
+so an agent that was paused reads before it judges.
 
 Rules (DESIGN 7 and 9):
 1. Without a registration it says hello until orders name its claim.
@@ -16,6 +16,7 @@ Rules (DESIGN 7 and 9):
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from agents import inputs as i
 from agents.reconcile import forget_told, reconcile
@@ -77,34 +78,45 @@ def next_wake(state: State) -> int:
 
 def _take(turn: Turn, item: i.Input) -> None:
     """Fold one input into the state."""
-    state = turn.state
     match item:
         case i.Beaten(key, epoch):
             _take_beat(turn, key, epoch)
         case i.Exited():
             _take_exit(turn, item)
-        case i.Spawned(key, epoch, pid, name):
-            if turn.is_current(key, epoch):
-                turn.change(key, pid=pid, name=name)
-        case i.Acknowledged(number, is_report):
-            if is_report and state.is_registered:
-                state.acked_at_ms = turn.now_ms
-                state.acked_number = number
-                state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
-                if state.is_isolated and state.is_caught_up:
-                    # What was ordered meanwhile comes first: the end of isolation waits for the reading.
-                    turn.read_again()
+        case i.Spawned(key, epoch, pid, name) if turn.is_current(key, epoch):
+            turn.change(key, pid=pid, name=name)
+        case i.Acknowledged(number, True):
+            _take_ack(turn, number)
         case i.OrdersRead(orders):
-            _note_orders(state, orders)
+            _note_orders(turn.state, orders)
         case i.CaughtUp():
-            state.is_caught_up = True
+            turn.state.is_caught_up = True
         case i.ClaimDrawn(claim):
-            state.claim = claim
-            state.hello_at_ms = turn.now_ms
-            state.hello_pause_ms = HELLO_PAUSE_MS
-            state.is_refused = False
+            _begin_asking(turn, claim)
         case i.StopAsked():
             _begin_stop(turn)
+
+
+def _take_ack(turn: Turn, number: int) -> None:
+    """Kafka has a report: we are heard."""
+    state = turn.state
+    if not state.is_registered:
+        return
+    state.acked_at_ms = turn.now_ms
+    state.acked_number = number
+    state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
+    if state.is_isolated and state.is_caught_up:
+        # What was ordered meanwhile comes first: the end of isolation waits for the reading.
+        turn.read_again()
+
+
+def _begin_asking(turn: Turn, claim: str) -> None:
+    """Ask for a registration under a new claim, at once."""
+    state = turn.state
+    state.claim = claim
+    state.hello_at_ms = turn.now_ms
+    state.hello_pause_ms = HELLO_PAUSE_MS
+    state.is_refused = False
 
 
 def _take_beat(turn: Turn, key: str, epoch: int) -> None:
@@ -130,7 +142,8 @@ def _take_exit(turn: Turn, item: i.Exited) -> None:
             turn.do(i.Forget(item.key, item.epoch))
         return
     if thing.isolated:
-        turn.change(item.key, status="starting", parked=True, isolated=False, pid=0, killed=False, kill_at_ms=None)
+        fresh: dict[str, Any] = {"pid": 0, "killed": False, "kill_at_ms": None}
+        turn.change(item.key, status="starting", parked=True, isolated=False, **fresh)
         return
     turn.change(item.key, status="exited", exit_code=item.exit_code, reason=item.reason, late=False)
     state.is_changed = True
@@ -187,7 +200,8 @@ def _obey(turn: Turn, orders: Orders) -> None:
 def _end_registration(turn: Turn, why: str) -> None:
     """Nothing of this registration may go on: kill all, ask anew."""
     state = turn.state
-    turn.say("warning", f"registration {state.registration} has ended ({why}): stopping everything, asking anew")
+    ended = f"registration {state.registration} has ended ({why})"
+    turn.say("warning", f"{ended}: stopping everything, asking anew")
     state.is_registered = state.is_changed = state.is_isolated = False
     state.claim, state.orders = "", None
     for thing in list(state.things.values()):
@@ -209,8 +223,8 @@ def _note_refusal(turn: Turn, foreign: Orders) -> None:
     state.is_refused = True
     turn.say(
         "error",
-        f"another process is registered as {state.identity.reporter} (registration {foreign.registration}) and "
-        f"alive: our registration is refused; asking on, more slowly. Is the same node started twice?",
+        f"another process is registered as {state.identity.reporter} (registration {foreign.registration}) "
+        f"and alive: ours is refused; asking on, more slowly. Is the same one started twice?",
     )
 
 
@@ -225,7 +239,7 @@ def _begin_stop(turn: Turn) -> None:
             del state.things[thing.key]
         elif thing.is_alive:
             turn.change(thing.key, forget=True, isolated=False)
-            # What is condemned already must not be asked to stop: a provider would park it for the next start.
+            # What is condemned must not be asked to stop: a provider would park it for the next start.
             if not thing.killed:
                 is_pool = state.identity.kind == "pool"
                 grace_ms = NODE_STOP_GRACE_MS if is_pool else min(_grace_of(thing.order), STOP_GRACE_MS)
@@ -259,7 +273,7 @@ def _judge_isolation(turn: Turn) -> None:
     is_silent = now_ms - state.acked_at_ms >= ISOLATED_AFTER_MS
     if is_silent and not state.is_isolated and _has_isolation(state):
         state.is_isolated = True
-        turn.say("warning", f"no report acknowledged for {ISOLATED_AFTER_MS // 1000} s: stopping what must not run unheard")
+        turn.say("warning", "no report acknowledged for 8 s: stopping what must not run unheard")
         for thing in list(state.things.values()):
             if thing.is_alive and not thing.forget and _stops_on_isolation(thing.order):
                 turn.change(thing.key, isolated=True)
@@ -325,5 +339,3 @@ def _compose_hello(state: State) -> Hello:
         drivers=who.drivers,
         boot_id=who.boot_id,
     )
-
-

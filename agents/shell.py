@@ -1,8 +1,8 @@
 """Carries out what the runner says, and tells it what happens. Shell of the agents.
 
-One turn: everything that came since the last is handed in together, after the clock has moved. If the clock had to be
-cut (we were paused), the turn waits a moment first, so that what is waiting in sockets is read before anything is
-judged.
+One turn: everything that came since the last is handed in together, after the clock has moved. If the clock
+had to be cut (we were paused), the turn waits a moment first, so that what is waiting in sockets is read
+before anything is judged.
 """
 
 import asyncio
@@ -74,7 +74,9 @@ class Way(Protocol):
 class Shell:
     """One running agent."""
 
-    def __init__(self, state: State, hands: Hands, image_path: Path, clock: BoundedClock | None = None) -> None:
+    def __init__(
+        self, state: State, hands: Hands, image_path: Path, clock: BoundedClock | None = None
+    ) -> None:
         self.state = state
         self._hands = hands
         self._image_path = image_path
@@ -126,7 +128,7 @@ class Shell:
             for instruction in todo:
                 self._carry_out(instruction)
             self._wake_later()
-        except BaseException as error:  # noqa: BLE001 - a fault of ours ends the agent visibly instead of half
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends the agent instead of half of it
             self._finished.set_exception(error)
 
     def _wake_later(self) -> None:
@@ -144,22 +146,15 @@ class Shell:
             self._loop.call_soon(self._turn)
 
     def _carry_out(self, instruction: i.Instruction) -> None:
-        assert self._way is not None
         match instruction:
-            case i.Send(record):
+            case i.Spawn() | i.Stop() | i.Kill() | i.Forget():
+                self._queue(instruction.key, self._act(instruction))
+            case i.Send(record) if self._way is not None:
                 self._way.send(_stamped(record))
+            case i.ReadOrders() if self._way is not None:
+                self._way.read_orders()
             case i.Save(image):
                 self._save(msgspec.json.encode(image))
-            case i.Spawn(key, epoch, order):
-                self._queue(key, self._spawn(key, epoch, order))
-            case i.Stop(key, epoch):
-                self._queue(key, self._hands.stop(key, epoch))
-            case i.Kill(key, epoch):
-                self._queue(key, self._hands.kill(key, epoch))
-            case i.Forget(key, epoch):
-                self._queue(key, self._hands.forget(key, epoch))
-            case i.ReadOrders():
-                self._way.read_orders()
             case i.DrawClaim():
                 self.feed(i.ClaimDrawn(os.urandom(8).hex()))
             case i.Say(level, text):
@@ -167,12 +162,23 @@ class Shell:
             case i.Finish():
                 self._finish()
 
+    async def _act(self, instruction: i.Spawn | i.Stop | i.Kill | i.Forget) -> None:
+        match instruction:
+            case i.Spawn(key, epoch, order):
+                await self._spawn(key, epoch, order)
+            case i.Stop(key, epoch):
+                await self._hands.stop(key, epoch)
+            case i.Kill(key, epoch):
+                await self._hands.kill(key, epoch)
+            case i.Forget(key, epoch):
+                await self._hands.forget(key, epoch)
+
     def _save(self, content: bytes) -> None:
         try:
             write_atomic(self._image_path, content)
         except OSError as error:
-            # Apps are worth more than the record of them: go on, and say so.
-            log.error("cannot write %s: %s", self._image_path, error)  # noqa: TRY400 - no traceback for a full disk
+            # Apps are worth more than the record of them: go on, and say so without a traceback.
+            log.error("cannot write %s: %s", self._image_path, error)  # noqa: TRY400
 
     def _queue(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` after what was begun on the same key before."""
@@ -207,7 +213,8 @@ class Shell:
         """End once nothing is left to do."""
         left = list(self._last.values())
         if left:
-            asyncio.ensure_future(asyncio.wait(left, timeout=1.0)).add_done_callback(lambda _: self._resolve())
+            rest = asyncio.ensure_future(asyncio.wait(left, timeout=1.0))
+            rest.add_done_callback(lambda _: self._resolve())
         else:
             self._resolve()
 

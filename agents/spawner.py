@@ -43,5 +43,5 @@ class PlainSpawner:
 
 
 def starting_environment() -> dict[str, str]:
-    """Our environment for what we start, with compiled modules allowed: without them each start pays 10-80 ms."""
+    """Our environment for what we start; compiled modules allowed, each start pays for them else."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}

@@ -29,7 +29,7 @@ ISOLATED_GRACE_MS = 1_000
 READ_AGAIN_AFTER_MS = 10_000
 #: Grace of an app whose orders were never seen, and the most it gets when the platform stops.
 STOP_GRACE_MS = 5_000
-#: What an agent gets when the platform stops: its apps' grace, and some to end itself; within 10 s all is over.
+#: What an agent gets when the platform stops: its apps' grace and some to end itself; in 10 s all is over.
 NODE_STOP_GRACE_MS = 8_000
 
 ThingStatus = Literal["starting", "running", "stopping", "exited"]

@@ -9,8 +9,8 @@
     asyncio.create_task(heart_beat_task("..."))      # beats only while the event loop turns
 
 A source is named `node-<ip>_<port>`, `application-<app instance id>` or `service-<service name>`. Inside an
-app that Watchkeep runs the name comes from the environment and beats go to the node's agent; anywhere else they
-go straight to Kafka (`KAFKA_BOOTSTRAP_SERVERS`, or the argument).
+app that Watchkeep runs the name comes from the environment and beats go to the node's agent; anywhere else
+they go straight to Kafka (`KAFKA_BOOTSTRAP_SERVERS`, or the argument).
 
 Rules:
 1. The host program is never blocked and never sees an error of ours, apart from a wrong argument.
@@ -26,6 +26,7 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 
 # `typing` costs 5 ms of an import that every app pays; type checkers take this name for their own.
 TYPE_CHECKING = False
@@ -156,9 +157,9 @@ class HeartBeat:
             while not self._is_stopped:
                 number += 1
                 due_s = max(due_s + self._every_s, time.monotonic())
-                if not self._deliver(number, lambda until_s=due_s: time.monotonic() >= until_s):
+                if not self._deliver(number, partial(_is_past, due_s)):
                     return
-                self._sleep(due_s - time.monotonic(), lambda: False)
+                self._sleep(due_s - time.monotonic())
         finally:
             self._way.close()
 
@@ -167,12 +168,16 @@ class HeartBeat:
         done = 0
         try:
             while not self._is_stopped:
-                self._sleep(None, lambda seen=done: self._asked > seen)
+                self._sleep(None, partial(self._is_asked_since, done))
                 done = self._asked
-                if self._is_stopped or not self._deliver(done, lambda seen=done: self._asked > seen):
+                if not self._deliver(done, partial(self._is_asked_since, done)):
                     return
         finally:
             self._way.close()
+
+    def _is_asked_since(self, number: int) -> bool:
+        """Whether a newer beat was asked for."""
+        return self._asked > number
 
     def _deliver(self, number: int, is_outdated: Callable[[], bool]) -> bool:
         """Try until the beat is through or outdated; False if we are to keep quiet from now on."""
@@ -194,9 +199,10 @@ class HeartBeat:
                 return True
         return True
 
-    def _sleep(self, within_s: float | None, is_over: Callable[[], bool]) -> None:
+    def _sleep(self, within_s: float | None, is_over: Callable[[], bool] | None = None) -> None:
+        """Wait until stopped, until `is_over` after a change, or for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopped or is_over(), within_s)
+            self._changed.wait_for(lambda: self._is_stopped or (is_over is not None and is_over()), within_s)
 
     def _note_lost(self, error: Exception) -> None:
         if self._lost_since_s is None:
@@ -364,6 +370,11 @@ class _KafkaWay:
             reconnect_backoff_ms=100,
             reconnect_backoff_max_ms=1_000,
         )
+
+
+def _is_past(due_s: float) -> bool:
+    """Whether the clock has reached `due_s`."""
+    return time.monotonic() >= due_s
 
 
 def _source_name(source: str | None) -> str:

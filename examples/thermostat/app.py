@@ -5,9 +5,11 @@ import time
 
 from sdk.heartbeat import start_heart_beat
 
+WISHED = 19.0
+
 start_heart_beat()
 temperature = 20.0
 while True:
     temperature += random.uniform(-0.4, 0.4)
-    print(f"{temperature:.1f} degrees, heating {'on' if temperature < 19 else 'off'}")
+    print(f"{temperature:.1f} degrees, heating {'on' if temperature < WISHED else 'off'}")
     time.sleep(2)
