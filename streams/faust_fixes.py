@@ -52,16 +52,16 @@ class SafeTopic(faust.Topic):
             exit_at_once(f"a record for {self} was not acknowledged: {error!r}")
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a short long poll."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS  # noqa: SLF001  # Faust gives no setting for it
         return consumer
 
 
-class SafeConsumer(driver.Consumer):  # type: ignore[misc]
+class SafeConsumer(driver.Consumer):
     """A consumer that commits only what is done and whose output is acknowledged."""
 
     def _new_consumer_thread(self) -> Any:
@@ -71,7 +71,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         in_flight = [m.offset for m in self._unacked_messages if m.tp == tp and not m.acked]
         acked = self._acked[tp]
         if not in_flight or not acked:
-            return super()._new_offset(tp)  # type: ignore[no-any-return]
+            return super()._new_offset(tp)
         lowest = min(in_flight)
         held = [offset for offset in acked if offset > lowest]
         acked[:] = [offset for offset in acked if offset < lowest]
@@ -93,7 +93,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         return bool(done)
 
 
-class SafeTransport(driver.Transport):  # type: ignore[misc]
+class SafeTransport(driver.Transport):
     """Faust's Kafka transport with the consumer above."""
 
     Consumer = SafeConsumer

@@ -146,12 +146,11 @@ def main() -> int:
     try:
         faults = ensure_topics(settings.bootstrap, settings.prefix)
     except KafkaAwayError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     for fault in faults:
-        print(
-            f"topic {fault.topic} {fault.fault}: delete it, or choose another prefix (WATCHKEEP_PREFIX)",
-            file=sys.stderr,
+        sys.stderr.write(
+            f"topic {fault.topic} {fault.fault}: delete it, or choose another prefix (WATCHKEEP_PREFIX)\n"
         )
     return 1 if faults else 0
 

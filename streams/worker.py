@@ -24,7 +24,7 @@ _PRODUCER_BUFFER_MAX = 20_000
 _ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
 
 
-class _CoreService(Service):  # type: ignore[misc]
+class _CoreService(Service):
     """The core thread as a service that Faust starts before it joins its group, and stops."""
 
     def __init__(self, core: Core, app: faust.App, **options: Any) -> None:
@@ -39,12 +39,12 @@ class _CoreService(Service):  # type: ignore[misc]
         await asyncio.to_thread(self._core.stop)
 
 
-class _App(faust.App):  # type: ignore[misc]
+class _App(faust.App):
     """A Faust app that brings its core."""
 
     core: Core
 
-    def on_init_dependencies(self) -> list[Service]:
+    def on_init_dependencies(self) -> list[Any]:
         """Start the core with the app: `@app.service` would wait for the first table recovery."""
         return [*super().on_init_dependencies(), _CoreService(self.core, self)]
 
@@ -109,31 +109,29 @@ def _register(app: Any, topics: Topics, writer: ViewWriter, guard: LoopGuard) ->
     requests = app.topic(topics.requests, partitions=1, **raw)
     events = app.topic(topics.events, partitions=1, **raw)
 
-    @app.agent(requests, name="requests")
     async def _requests(stream: Any) -> None:
         await admit_requests(stream, app.core)
 
-    @app.agent(events, name="views")
     async def _views(stream: Any) -> None:
         await write_views(stream, writer)
 
-    @app.on_partitions_assigned.connect
     async def _assigned(_app: Any, assigned: Any, **_: Any) -> None:
         owns = any(tp.topic == topics.requests for tp in assigned)
         await asyncio.to_thread(app.core.owner_changed, owns=owns, may_claim=owns)
         writer.handover.set_owner(owns)
 
-    @app.on_partitions_revoked.connect
     async def _revoked(_app: Any, revoked: Any, **_: Any) -> None:
         if any(tp.topic == topics.requests for tp in revoked):
             await asyncio.to_thread(app.core.owner_changed, owns=True, may_claim=False)
             writer.handover.set_owner(False)
 
-    @app.task
-    async def _guard() -> None:
-        await guard.run()
-
-    @app.task
     async def _repair() -> None:
         app.producer.buffer.max_messages = _PRODUCER_BUFFER_MAX
         await writer.repair(topics.events)
+
+    app.agent(requests, name="requests")(_requests)
+    app.agent(events, name="views")(_views)
+    app.on_partitions_assigned.connect(_assigned)
+    app.on_partitions_revoked.connect(_revoked)
+    app.task(guard.run)
+    app.task(_repair)

@@ -38,7 +38,7 @@ from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
 from tables.state import State
 
 
-class Refusal(ValueError):
+class RefusalError(ValueError):
     """A request that cannot be carried out; the text is for the asker."""
 
 
@@ -71,14 +71,18 @@ def _create_node(state: State, request: str, wish: CreateNode) -> Event:
     _check_known(wish.pool, state.pools, "pool")
     room = state.policy.pool_nodes_max - state.pools[wish.pool].nodes
     if not 1 <= wish.count <= room:
-        raise Refusal(f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more")
+        raise RefusalError(
+            f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more"
+        )
     return NodesRequested(request, wish.pool, wish.count)
 
 
 def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
     _check_known(wish.node, state.nodes, "node")
     if state.nodes[wish.node].status != "active":
-        raise Refusal(f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be shut down")
+        raise RefusalError(
+            f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be shut down"
+        )
     return NodeShutdownRequested(request, wish.node)
 
 
@@ -86,7 +90,7 @@ def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
     _check_known(wish.node, state.nodes, "node")
     row = state.nodes[wish.node]
     if row.status != "active" or not row.silent:
-        raise Refusal(f"{wish.node} is not silent: only a silent node can be confirmed down")
+        raise RefusalError(f"{wish.node} is not silent: only a silent node can be confirmed down")
     return NodeDownConfirmed(request, wish.node)
 
 
@@ -97,9 +101,9 @@ def _release_brake(_state: State, request: str, _wish: ReleaseBrake) -> Event:
 def _configure_pool(_state: State, request: str, wish: ConfigurePool) -> Event:
     pool = pool_id(wish.pool.removeprefix("pool-"))
     if not 0 <= wish.nodes <= POOL_NODES_MAX:
-        raise Refusal(f"nodes: {wish.nodes} is out of range; allowed: 0 to {POOL_NODES_MAX}")
+        raise RefusalError(f"nodes: {wish.nodes} is out of range; allowed: 0 to {POOL_NODES_MAX}")
     if not 1 <= wish.slots <= SLOTS_MAX:
-        raise Refusal(f"slots: {wish.slots} is out of range; allowed: 1 to {SLOTS_MAX}")
+        raise RefusalError(f"slots: {wish.slots} is out of range; allowed: 1 to {SLOTS_MAX}")
     return PoolConfigured(request, pool, wish.nodes, wish.slots)
 
 
@@ -110,7 +114,7 @@ def _change_policy(state: State, request: str, wish: ChangePolicy) -> Event:
 
 def _check_known(name: str, rows: dict[str, Any], what: str) -> None:
     if name not in rows:
-        raise Refusal(f"no {what} {name!r:.80}")
+        raise RefusalError(f"no {what} {name!r:.80}")
 
 
 _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {

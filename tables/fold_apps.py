@@ -1,9 +1,9 @@
-"""Fold of everything about apps and services. Pure; part of `tables.fold`.
+r"""Fold of everything about apps and services. Pure; part of `tables.fold`.
 
 The life of a generation; `TRANSITIONS` is this picture, read by the handlers and by the tests:
 
     pending --placed--> placed --started--> running --declared down--> condemned
-       ^                  |  \\--never beat--------------------------------^  |
+       ^                  |  \--never beat--------------------------------^  |
        |                  |                    |                             |
        +-- wanted again   +----- exited -------+-------- exited -------------+--> ended --placed--> placed
                           `- not wanted: stopped                                    (next generation)

@@ -149,6 +149,8 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
         return f"no pool {event.pool}"
     if pool.wake is not None and not pool.wake.fired:
         return "the pool is held back"
+    if nodes_in_pool(state, event.pool, staying=True) >= pool.nodes:
+        return "the pool has the nodes it ought to have"
     if nodes_in_pool(state, event.pool) >= state.policy.pool_nodes_max:
         return "the pool is at its maximum"
     state.put(
@@ -289,6 +291,8 @@ def _pool_held_back(state: State, event: PoolHeldBack, meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _pool_fault(row, event.strikes):
         return fault
     assert row is not None
+    if row.held_for >= event.strikes:
+        return "it was held back for this"
     state.put("pools", event.pool, replace(row, held_for=event.strikes, wake=wake_of(event.wake_ms, meta)))
     return ""
 

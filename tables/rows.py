@@ -7,7 +7,7 @@ Rules:
 3. Fields named `*_at_ms` are append times of the events topic, the only time the fold knows.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -248,5 +248,4 @@ def encode_row(row: Row) -> bytes:
 
 def decode_row(table: str, value: bytes) -> Row:
     """The row of `table` in `value`; raises msgspec.ValidationError or DecodeError if it is none."""
-    row: Row = _DECODERS[table](value)
-    return row
+    return cast("Row", _DECODERS[table](value))

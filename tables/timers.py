@@ -5,6 +5,8 @@ meanwhile before it fires anything. A new term goes on from the append time that
 than early.
 """
 
+from typing import cast
+
 from sdk.contract.events import TimerFired
 from tables.rows import Wake
 from tables.state import Key, State
@@ -34,7 +36,7 @@ class Timers:
         """The timers that are due, oldest first."""
         open_wakes = {}
         for key in self._state.waking:
-            wake: Wake = self._state.tables[key[0]][key[1]].wake  # type: ignore[union-attr]
+            wake = cast("Wake", getattr(self._state.tables[key[0]][key[1]], "wake"))  # noqa: B009  # not all rows have one
             at = self._now_ms + max(0, wake.due_at_ms - self._state.now_ms)
             open_wakes[key, wake.set_at] = self._due.get((key, wake.set_at), at)
         self._due = open_wakes

@@ -7,6 +7,8 @@ and programs that only ask who is alive, and is not read back into a state.
 `progress` (key `progress` of the platform table) says that every row is at least as new as its offset.
 """
 
+from typing import cast
+
 import msgspec
 
 from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
@@ -115,8 +117,7 @@ def decode_view(value: bytes) -> tuple[int, str, Row] | None:
     kind = TABLES.get(view.table)
     if kind is None:
         raise msgspec.ValidationError(f"unknown table {view.table!r:.40}")
-    row: Row = msgspec.json.decode(view.row, type=kind)
-    return view.as_of, view.table, row
+    return view.as_of, view.table, cast("Row", msgspec.json.decode(view.row, type=kind))
 
 
 def encode_progress(as_of: int) -> bytes:
@@ -189,7 +190,7 @@ def app_status(state: State, row: AppRow) -> str:
     return {"placed": "starting", "condemned": "failed"}.get(row.phase, row.phase)
 
 
-def node_status(state: State, row: NodeRow) -> str:
+def node_status(row: NodeRow) -> str:
     """A node's status in one word for people."""
     if row.status != "active":
         return row.status

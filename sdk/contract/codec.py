@@ -143,9 +143,10 @@ def decode_heartbeat(value: bytes | None) -> Heartbeat:
     if len(value) > RECORD_BYTES_MAX:
         raise DecodeError(f"heartbeat of {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
-        return _decode_heartbeat(value)
+        record: Heartbeat = _decode_heartbeat(value)
     except _FAULTS as error:
         raise DecodeError(f"heartbeat: {error}") from None
+    return record
 
 
 def encode_orders(orders: Orders) -> bytes:

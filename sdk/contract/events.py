@@ -453,4 +453,4 @@ def subject_of(event: Event) -> str:
     return value.app if isinstance(value, AppSpec) else str(value)
 
 
-_SUBJECT_FIELDS = {kind: field for kind, field in EVENT_TYPES.values()}
+_SUBJECT_FIELDS = dict(EVENT_TYPES.values())

@@ -76,6 +76,6 @@ async def _guard(work: Awaitable[object], failed: Callable[[], None] | None) -> 
             failed()
 
 
-def decision_id(event: Event, *, based_on: int) -> str:
-    """Id of a decision, derived from what it says and the offset it was made at."""
-    return derive_id("decision", repr(event), based_on)
+def decision_id(event: Event, *, based_on: int, place: int) -> str:
+    """Id of a decision, derived from what it says, the offset it was made at and its place in the batch."""
+    return derive_id("decision", repr(event), based_on, place)

@@ -5,6 +5,7 @@ error that is not about one record ends the process: its supervisor starts it ag
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -12,8 +13,9 @@ import time
 import uuid
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sdk.contract.codec import Asked, DecodeError, decode_event, decode_heartbeat, encode_heartbeat
@@ -31,7 +33,7 @@ from streams.core.publisher import Publisher
 from streams.core.snapshots import Snapshots
 from streams.core.ticker import Ticker
 from streams.core.viewing import Viewing
-from streams.topics import read_topic_ids
+from streams.topics import TopicIds, read_topic_ids
 from tables.admit import admit
 from tables.facts import Fact, FactOutbox, find_facts
 from tables.fold import Meta, fold, fold_garbage
@@ -108,7 +110,7 @@ class Core:
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # whatever it is, half a worker must not go on
             _log.exception("the core ended with an error; ending the process so that it is started again")
             logging.shutdown()
             os._exit(EXIT_BROKEN)
@@ -171,7 +173,7 @@ class Core:
         self._admitted_at = -1
         self._handover.attach_core(asyncio.get_running_loop(), self._viewing.owner_changed)
 
-    async def _read_ids(self):  # type: ignore[no-untyped-def]
+    async def _read_ids(self) -> TopicIds:
         while True:
             try:
                 return await asyncio.to_thread(read_topic_ids, self._bootstrap, self._topics.prefix)
@@ -200,7 +202,7 @@ class Core:
         finally:
             await reader.stop()
 
-    def _fold(self, record) -> None:  # type: ignore[no-untyped-def]
+    def _fold(self, record: Any) -> None:
         meta = Meta(record.offset, record.timestamp)
         try:
             recorded = decode_event(record.value)
@@ -253,7 +255,7 @@ class Core:
         finally:
             await reader.stop()
 
-    def _hear(self, partition: int, record) -> None:  # type: ignore[no-untyped-def]
+    def _hear(self, partition: int, record: Any) -> None:
         try:
             heartbeat = decode_heartbeat(record.value)
         except DecodeError as error:
@@ -307,7 +309,7 @@ class Core:
         finally:
             await reader.stop()
 
-    def _take_back(self, record) -> None:  # type: ignore[no-untyped-def]
+    def _take_back(self, record: Any) -> None:
         try:
             if record.topic == self._topics.commands:
                 self._publisher.read_back(record.key, record.value)
@@ -323,10 +325,8 @@ class Core:
     async def _turns(self) -> None:
         before_ms = _now_ms()
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TURN_WITHIN_S)
-            except TimeoutError:
-                pass
             self._wake.clear()
             now_ms = _now_ms()
             self._turn(now_ms, now_ms - before_ms)
@@ -392,7 +392,7 @@ class Core:
                 return
 
 
-async def _started(*clients) -> None:  # type: ignore[no-untyped-def]
+async def _started(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
     """Start clients; an unreachable broker is waited for."""
     for client in clients:
         while True:

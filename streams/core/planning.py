@@ -90,7 +90,10 @@ class Planning:
         if not events:
             return
         based_on = self._state.offset
-        batch = [(decision_id(event, based_on=based_on), event, self.last_id) for event in events]
+        batch = [
+            (decision_id(event, based_on=based_on, place=place), event, self.last_id)
+            for place, event in enumerate(events)
+        ]
         self._flight = {event_id for event_id, _, _ in batch}
         self._appending = True
         self._appender.later(self._append(batch))

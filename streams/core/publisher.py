@@ -86,10 +86,13 @@ class Publisher:
         put = self._appender.put(
             self._topic, reporter.encode(), encode_orders(wanted), partition=partition_of(reporter)
         )
-        self._appender.later(put, lambda: self._flight.pop(reporter, None))
+        self._appender.later(put, lambda: self._forget(reporter))
         return False
+
+    def _forget(self, reporter: str) -> None:
+        self._flight.pop(reporter, None)
 
 
 def _same(one: Orders, other: Orders) -> bool:
     """Whether two orders say the same, whatever offset they were computed at."""
-    return type(one) is type(other) and replace(one, as_of=0) == replace(other, as_of=0)  # type: ignore[type-var]
+    return type(one) is type(other) and replace(one, as_of=0) == replace(other, as_of=0)

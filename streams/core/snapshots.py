@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import msgspec
 from rocksdict import AccessType, Options, Rdict, WriteBatch
@@ -73,7 +74,7 @@ class Snapshots:
 
     def _rows(self) -> Iterable[tuple[str, str, Row]]:
         found = []
-        for key, value in self._db.items():
+        for key, value in cast("Iterable[tuple[bytes, bytes]]", self._db.items()):
             kind, _, rest = key.partition(_SEPARATOR)
             if kind == b"row":
                 table, _, name = rest.decode().partition("\0")
