@@ -163,11 +163,11 @@ class ProcessProvider:
 
     def _take_port(self, floor: int) -> int:
         """The first port that was never given out and can be bound."""
-        for port in range(max(floor, self._port_floor), _PORT_MAX + 1):
+        for port in range(max(floor, self._port_floor, self._config.port_base), _PORT_MAX + 1):
             if self._can_bind(port):
                 self._port_floor = port + 1
                 return port
-        raise CreateError(f"no free port on {self._config.ip} from {max(floor, self._port_floor)} on")
+        raise CreateError(f"no free port on {self._config.ip} from {max(floor, self._port_floor, self._config.port_base)} on")
 
     def _can_bind(self, port: int) -> bool:
         family = socket.AF_INET6 if ":" in self._config.ip else socket.AF_INET

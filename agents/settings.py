@@ -38,6 +38,8 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: str
     #: Address that its nodes listen on.
     ip: str = "127.0.0.1"
+    #: Lowest port of its nodes.
+    port_base: int = 8_082
     prefix: str = "watchkeep"
     provider: Literal["process"] = "process"
     log_level: LogLevel = "info"
