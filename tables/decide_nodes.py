@@ -72,15 +72,22 @@ def decide_orders(plan: Plan) -> None:
     for offset in sorted(state.open_orders):
         order = state.orders[str(offset)]
         late = order.wake is not None and order.wake.fired
-        if late and plan.witness.has_hello(offset) is False:
+        if late and has_provisioner(state.pools[order.pool]) and plan.witness.has_hello(offset) is False:
             reason = f"no registration within {state.policy.register_within_ms} ms"
             plan.add(NodeOrderWithdrawn(**plan.basis, order=offset, pool=order.pool, reason=reason))
+
+
+def has_provisioner(pool: PoolRow) -> bool:
+    """Whether somebody is there to create nodes; without one, no order can fail."""
+    return pool.registration > 0 and not pool.silent
 
 
 def decide_pools(plan: Plan) -> None:
     """Order nodes that a pool lacks, and hold back a pool whose creations fail."""
     for pool in sorted(plan.state.pools):
         row = plan.state.pools[pool]
+        if not has_provisioner(row):
+            continue
         if row.strikes > row.held_for:
             _hold_back(plan, row)
         elif row.wake is None or row.wake.fired:

@@ -109,6 +109,7 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
 
 
 def _provisioner_registered(state: State, event: ProvisionerRegistered, meta: "Meta") -> str:
+    """Give a pool its provisioner; what its predecessor failed to do is forgiven."""
     if fault := provisioner_fault(state, event):
         return fault
     state.put(
@@ -122,6 +123,10 @@ def _provisioner_registered(state: State, event: ProvisionerRegistered, meta: "M
             partition=event.position.partition,
             seen=event.position.offset,
             silent=False,
+            strikes=0,
+            held_for=0,
+            degraded=False,
+            wake=None,
         ),
     )
     return ""
