@@ -20,6 +20,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -113,7 +114,6 @@ def _train(version: str, jars: list[Path], folder: Path, fresh: Path) -> None:
             java_path(), jars, version=version, logging=logging, heap_mib=256, options=options
         )
 
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     tool = [
         *command(),
         "kafka.tools.StorageTool",
@@ -123,9 +123,11 @@ def _train(version: str, jars: list[Path], folder: Path, fresh: Path) -> None:
         "-c",
         str(properties),
     ]
-    subprocess.run(tool, check=False, **quiet)
+    subprocess.run(tool, check=False, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     trained = [*command(f"-XX:AOTCacheOutput={fresh}"), "kafka.Kafka", str(properties)]
-    with subprocess.Popen(trained, start_new_session=True, **quiet) as broker:
+    with subprocess.Popen(
+        trained, start_new_session=True, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL
+    ) as broker:
         try:
             deadline = time.monotonic() + _TRAIN_READY_S
             while time.monotonic() < deadline and broker.poll() is None:

@@ -40,6 +40,11 @@ _LOCK_TIMEOUT_S: Final = 900
 ProgressCallback = Callable[[int, int], None]
 
 
+def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+    del done, total
+
+
 class JarError(CommandError):
     """Kafka cannot be had; the message says why and what to do."""
 
@@ -100,7 +105,7 @@ def is_fetched(version: str) -> bool:
     return all((folder / jar.file_name).exists() for jar in read_lock(version))
 
 
-def ensure_jars(version: str, progress: ProgressCallback = lambda done, total: None) -> list[Path]:
+def ensure_jars(version: str, progress: ProgressCallback = no_progress) -> list[Path]:
     """Return the verified jars of one version in class path order, fetched if need be.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Makes the lock file of a Kafka version: `python -m streams.local.make_lock 4.1.1`. Part of the shell; for maintainers.
+"""Makes the lock file of a Kafka version: `python -m streams.local.make_lock 4.1.1`.
+
+Part of the shell; for maintainers.
 
 Kafka and the log binding are resolved apart. Together, jgo takes the dependency management of log4j's parent
 for that of the whole and puts kafka-clients 3.8.0 beside Kafka 4.1.1.

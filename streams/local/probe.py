@@ -28,7 +28,7 @@ def probe_kafka(host: str, port: int, *, timeout_s: float = 1.0) -> KafkaAnswer 
     """Return what the broker at that address says, None if nothing useful answers in time."""
     client = b"watchkeep-probe"
     # No topics asked for, no topic to be created.
-    body = struct.pack(">i?", 0, False)  # noqa: FBT003 - struct takes its values by position
+    body = struct.pack(">i?", 0, False)
     header = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, len(client)) + client
     request = header + body
     try:

@@ -1,0 +1,106 @@
+"""What a data directory says about the `up` that runs on it: the lock, the run file, leftovers.
+
+Part of the shell; stdlib only, because the supervisor keeps it in memory.
+
+1. Who holds the lock on `up.lock` is the one `up` of this directory; the kernel drops it when that ends.
+2. `run.json` is written whole or not at all, by the holder of the lock only; anyone may read it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from streams.commands import CommandError
+from streams.local.processes import ProcessId, end_all, find_marked, is_alive, run_mark
+
+LOCK_NAME: Final = "up.lock"
+RUN_NAME: Final = "run.json"
+
+#: Seconds that leftovers of a killed `up` get before they are forced.
+_LEFTOVER_GRACE_S: Final = 10.0
+
+
+def acquire_lock(data_dir: Path) -> int:
+    """Return an open file that holds the lock of the directory as long as it is open.
+
+    Raises:
+        CommandError: if another `up` holds it, naming its pid.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 20).decode().strip() or "unknown"
+        os.close(handle)
+        raise CommandError(
+            f"Watchkeep already runs on this data directory (pid {holder}); "
+            "stop it with `python cli.py down` or choose another data_dir."
+        ) from None
+    write_holder(handle, os.getpid())
+    return handle
+
+
+def write_holder(handle: int, pid: int) -> None:
+    """Write into the lock file who holds it."""
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{pid}\n".encode(), 0)
+
+
+def find_holder(data_dir: Path) -> int | None:
+    """Return the pid of the `up` that runs on this directory, None if none does."""
+    try:
+        handle = os.open(data_dir / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.read(handle, 20).decode().strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(handle)
+    return None
+
+
+def write_run(data_dir: Path, run: dict[str, Any]) -> None:
+    """Write the run file."""
+    fresh = data_dir / f"{RUN_NAME}.tmp"
+    fresh.write_text(json.dumps(run), encoding="utf-8")
+    fresh.replace(data_dir / RUN_NAME)
+
+
+def read_run(data_dir: Path) -> dict[str, Any]:
+    """Return the run file, empty if there is none that can be read."""
+    try:
+        run = json.loads((data_dir / RUN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def find_leftovers(data_dir: Path) -> list[ProcessId]:
+    """Return what still runs of an `up` that was killed: by the run file and by the mark."""
+    recorded = [
+        ProcessId(child["pid"], child["start"])
+        for child in read_run(data_dir).get("children", [])
+        if child.get("pid") and child.get("start")
+    ]
+    marked = find_marked(run_mark(data_dir))
+    return [*(process for process in recorded if is_alive(process) and process not in marked), *marked]
+
+
+def end_leftovers(data_dir: Path) -> int:
+    """End what is left of a killed `up` and return how many processes that were.
+
+    The order does not matter for the state: everything is on the log or made again from it.
+    """
+    left = find_leftovers(data_dir)
+    end_all(left, grace_s=_LEFTOVER_GRACE_S)
+    # A provisioner that was asked to stop may have been about to start one more.
+    end_all(find_marked(run_mark(data_dir)), grace_s=_LEFTOVER_GRACE_S)
+    return len(left)
