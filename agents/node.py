@@ -15,7 +15,7 @@ from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
 from agents.state import Identity, Image, first_state, is_beat_welcome
-from sdk.contract.ids import node_id
+from sdk.contract.ids import node_id, pool_id
 from sdk.contract.orders import AppOrder, NodeOrder
 from sdk.contract.topics import Topics
 
@@ -61,7 +61,7 @@ async def run_node(config: NodeConfig) -> None:
         order=config.order,
         ip=config.ip,
         port=config.port,
-        pool=config.pool,
+        pool=pool_id(config.pool),
         slots=config.slots,
         drivers=["process"],
         boot_id=boot_id(),

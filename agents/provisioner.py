@@ -61,7 +61,7 @@ async def run_pool(config: PoolConfig) -> None:
         order=0,
         ip=config.ip,
         port=0,
-        pool=config.pool,
+        pool=pool_id(config.pool),
         slots=0,
         drivers=[config.provider],
         boot_id=boot_id(),

@@ -16,6 +16,7 @@ import msgspec
 
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
+from sdk.contract.whole import Whole
 
 SourceKind = Literal["node", "pool", "app", "lone"]
 #: Share of nodes overdue, as the brake sees it: within bounds, over them, or every single one.
@@ -25,8 +26,8 @@ Band = Literal["calm", "most", "all"]
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """A place in the heartbeats topic that a fact or decision rests on: partition and offset."""
 
-    partition: int
-    offset: int
+    partition: Whole
+    offset: Whole
 
 
 class _Event(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,13 +42,13 @@ class NodeRegistered(_Event, frozen=True):
 
     node: str
     claim: str
-    order: int
+    order: Whole
     #: The registration on the agent's disk that this one succeeds, 0 if none.
-    old_registration: int
+    old_registration: Whole
     ip: str
-    port: int
+    port: Whole
     pool: str
-    slots: int
+    slots: Whole
     drivers: list[str]
     boot_id: str
     position: Position
@@ -58,7 +59,7 @@ class ProvisionerRegistered(_Event, frozen=True):
 
     pool: str
     claim: str
-    old_registration: int
+    old_registration: Whole
     boot_id: str
     position: Position
 
@@ -68,18 +69,18 @@ class SourceFellSilent(_Event, frozen=True):
 
     source: str
     kind: SourceKind
-    epoch: int
+    epoch: Whole
     topic_id: str
-    partition: int
+    partition: Whole
     #: Offset of the last beat, or where reading began.
-    from_offset: int
+    from_offset: Whole
     #: Offset of the tick (of the report, for an app) that decided.
-    until_offset: int
+    until_offset: Whole
     #: Log-clock time between them.
-    silent_ms: int
-    limit_ms: int
+    silent_ms: Whole
+    limit_ms: Whole
     #: Time that gaps in the partition added to the limit.
-    postponed_ms: int = 0
+    postponed_ms: Whole = 0
 
 
 class SourceReturned(_Event, frozen=True):
@@ -87,17 +88,17 @@ class SourceReturned(_Event, frozen=True):
 
     source: str
     kind: SourceKind
-    epoch: int
+    epoch: Whole
     topic_id: str
-    partition: int
-    offset: int
+    partition: Whole
+    offset: Whole
 
 
 class AppStarted(_Event, frozen=True):
     """The first beat of a generation, as its agent reports it."""
 
     app: str
-    generation: int
+    generation: Whole
     node: str
     position: Position
 
@@ -106,32 +107,32 @@ class AppExited(_Event, frozen=True):
     """A generation has ended: its process exited, or the node that ought to run it does not know it."""
 
     app: str
-    generation: int
+    generation: Whole
     node: str
     reason: Literal["exited", "lost"]
     position: Position
-    exit_code: int | None = None
+    exit_code: Whole | None = None
 
 
 class NodeExited(_Event, frozen=True):
     """The provider confirms that the node of an order is gone, or never came to be."""
 
-    order: int
+    order: Whole
     pool: str
     #: Empty if the order never got as far as a name.
     node: str
     reason: str
     position: Position
-    exit_code: int | None = None
+    exit_code: Whole | None = None
 
 
 class OverdueShareChanged(_Event, frozen=True):
     """The share of nodes without a report crossed a bound; from the leader's watcher only."""
 
-    term: int
+    term: Whole
     band: Band
-    overdue: int
-    nodes: int
+    overdue: Whole
+    nodes: Whole
     positions: list[Position]
 
 
@@ -164,7 +165,7 @@ class NodesRequested(_Event, frozen=True):
 
     request: str
     pool: str
-    count: int
+    count: Whole
 
 
 class NodeShutdownRequested(_Event, frozen=True):
@@ -192,8 +193,8 @@ class PoolConfigured(_Event, frozen=True):
 
     request: str
     pool: str
-    nodes: int
-    slots: int
+    nodes: Whole
+    slots: Whole
 
 
 class PolicyChanged(_Event, frozen=True):
@@ -218,38 +219,38 @@ class PlannerStarted(_Event, frozen=True):
 
     writer: str
     #: A worker with an older fold stands back.
-    fold_version: int
+    fold_version: Whole
 
 
 class _Decision(_Event, frozen=True, kw_only=True):
     """What every decision carries."""
 
-    term: int
+    term: Whole
     #: Offset of the last record folded when it was made.
-    based_on: int
+    based_on: Whole
     #: Offset of the policy in force, -1 for the built-in one.
-    policy: int
+    policy: Whole
     #: Where the watcher stood when it confirmed what the decision rests on.
     fence: Position | None = None
     #: The planner asks for a `TimerFired` after this time, 0 for none.
-    wake_ms: int = 0
+    wake_ms: Whole = 0
 
 
 class NodeOrdered(_Decision, frozen=True, kw_only=True):
     """A pool shall create a node; the offset of this record is the order."""
 
     pool: str
-    slots: int
-    port_floor: int
+    slots: Whole
+    port_floor: Whole
     #: The dead node whose apps it takes over, and the lineage under which those were placed.
     replaces: str = ""
-    replaces_lineage: int = 0
+    replaces_lineage: Whole = 0
 
 
 class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):
     """An order that brought no registered node in time; what there is of it is destroyed."""
 
-    order: int
+    order: Whole
     pool: str
     reason: str
 
@@ -258,7 +259,7 @@ class NodeDeclaredDown(_Decision, frozen=True, kw_only=True):
     """A node is dead to the platform: its registration ends and its apps move."""
 
     node: str
-    registration: int
+    registration: Whole
     reason: Literal["silent", "exited", "confirmed"]
     #: The provider shall destroy what is left of it.
     destroy: bool
@@ -268,21 +269,21 @@ class NodeLeft(_Decision, frozen=True, kw_only=True):
     """A node that was to shut down is empty; it is taken away."""
 
     node: str
-    registration: int
+    registration: Whole
 
 
 class PoolHeldBack(_Decision, frozen=True, kw_only=True):
     """Creation failed; the pool waits before the next order."""
 
     pool: str
-    strikes: int
+    strikes: Whole
 
 
 class PoolDegraded(_Decision, frozen=True, kw_only=True):
     """Creation failed so often that a person should look; tries go on."""
 
     pool: str
-    strikes: int
+    strikes: Whole
 
 
 class AppPlaced(_Decision, frozen=True, kw_only=True):
@@ -290,19 +291,19 @@ class AppPlaced(_Decision, frozen=True, kw_only=True):
 
     app: str
     node: str
-    registration: int
+    registration: Whole
     #: The generation that this one replaces, 0 for the first.
-    replaces: int
+    replaces: Whole
     reason: Literal["new", "failure", "node-down", "restart", "moved"]
     #: Free slots of the best three nodes considered, for the record.
-    scores: dict[str, int] = {}
+    scores: dict[str, Whole] = {}
 
 
 class AppDeclaredDown(_Decision, frozen=True, kw_only=True):
     """A copy that hangs or never beat is condemned: it is killed without grace."""
 
     app: str
-    generation: int
+    generation: Whole
     reason: Literal["silent", "never-beat"]
 
 
@@ -310,16 +311,16 @@ class AppHeldBack(_Decision, frozen=True, kw_only=True):
     """An app failed repeatedly; it waits before its next copy."""
 
     app: str
-    generation: int
-    strikes: int
+    generation: Whole
+    strikes: Whole
 
 
 class AppGaveUp(_Decision, frozen=True, kw_only=True):
     """An app failed too often; it stays down until somebody restarts it."""
 
     app: str
-    generation: int
-    failures: int
+    generation: Whole
+    failures: Whole
 
 
 class AppLeftPending(_Decision, frozen=True, kw_only=True):
@@ -333,8 +334,8 @@ class BrakeEngaged(_Decision, frozen=True, kw_only=True):
     """So many nodes are overdue that silence is not acted upon."""
 
     band: Band
-    overdue: int
-    nodes: int
+    overdue: Whole
+    nodes: Whole
 
 
 class BrakeReleased(_Decision, frozen=True, kw_only=True):
@@ -350,7 +351,7 @@ class TimerFired(_Decision, frozen=True, kw_only=True):
     table: str
     key: str
     #: Offset of the decision that asked.
-    set_at: int
+    set_at: Whole
 
 
 Event = (

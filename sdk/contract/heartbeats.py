@@ -3,12 +3,11 @@
 The first item of each array is its tag. New fields go at the end and are optional.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-#: Whole numbers that every JSON reader keeps exactly; what lies outside is no heartbeat of ours.
-Whole = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+from sdk.contract.whole import Whole
 
 #: An app's status as its agent sees it: spawned, has beaten, told to stop, ended.
 AppStatus = Literal["starting", "running", "stopping", "exited"]
@@ -77,6 +76,7 @@ class Hello(_Record, frozen=True, tag="h"):
     sent_at_ms: Whole
     ip: str
     port: Whole
+    #: Id of its pool, `pool-<name>`.
     pool: str
     slots: Whole
     drivers: list[str]

@@ -10,17 +10,19 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.whole import Whole
+
 
 class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """One app that a node ought to run."""
 
     app: str
-    generation: int
+    generation: Whole
     command: list[str]
     env: dict[str, str] = {}
     driver: str = "process"
     #: Time between the polite stop and the kill.
-    stop_grace_ms: int = 5_000
+    stop_grace_ms: Whole = 5_000
     #: What the agent does when no report was acknowledged for 8 s.
     on_isolation: Literal["keep", "stop"] = "keep"
     #: The copy is condemned: kill it without grace.
@@ -31,10 +33,10 @@ class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """One node that a pool ought to run."""
 
     #: Offset of the `NodeOrdered`.
-    order: int
-    slots: int
+    order: Whole
+    slots: Whole
     #: Lowest port the node may take: every port the log knows lies below.
-    port_floor: int
+    port_floor: Whole
 
 
 class NodeOrders(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,14 +44,14 @@ class NodeOrders(msgspec.Struct, frozen=True, omit_defaults=True):
 
     reporter: str
     claim: str
-    registration: int
+    registration: Whole
     #: Kafka's id of the events topic: another id is another log.
     topic_id: str
-    as_of: int
+    as_of: Whole
     apps: list[AppOrder] = []
     ended: bool = False
     #: Age of a beat at which the agent reports at once, from the policy in force.
-    silence_limit_ms: int = 10_000
+    silence_limit_ms: Whole = 10_000
 
 
 class PoolOrders(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,9 +59,9 @@ class PoolOrders(msgspec.Struct, frozen=True, omit_defaults=True):
 
     reporter: str
     claim: str
-    registration: int
+    registration: Whole
     topic_id: str
-    as_of: int
+    as_of: Whole
     nodes: list[NodeOrder] = []
     ended: bool = False
 

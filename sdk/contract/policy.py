@@ -6,51 +6,53 @@ policy it was made under. Units last; sources of the defaults: DESIGN 8 and 13.
 
 import msgspec
 
+from sdk.contract.whole import Whole
+
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The rules of detection and recovery."""
 
     #: Silence after which a source is found. Source: the contract of `heart_beat()`, two beats of 5 s.
-    silence_limit_ms: int = 10_000
+    silence_limit_ms: Whole = 10_000
     #: Silence after which a node counts for the brake: half the limit. More makes the brake late.
-    overdue_ms: int = 5_000
+    overdue_ms: Whole = 5_000
     #: After a cut step of the clock, nobody's deadline comes sooner: a beat interval plus the slowest reconnect.
-    settling_ms: int = 10_000
+    settling_ms: Whole = 10_000
     #: One source's silence is postponed by settling at most this much: two settlings.
-    settling_in_all_ms: int = 20_000
+    settling_in_all_ms: Whole = 20_000
     #: Largest step of the log clock: four ticks.
-    clock_step_max_ms: int = 1_000
+    clock_step_max_ms: Whole = 1_000
     #: Destroy what is left of a node that fell silent, where the provider can.
     destroy_silent_nodes: bool = True
     #: Bound of that attempt; then recovery goes on.
-    destroy_within_ms: int = 2_000
+    destroy_within_ms: Whole = 2_000
     #: Bound of killing a condemned app; then it is placed anew.
-    kill_within_ms: int = 2_000
+    kill_within_ms: Whole = 2_000
     #: A node must register this soon after it was ordered.
-    register_within_ms: int = 60_000
+    register_within_ms: Whole = 60_000
     #: First and largest pause before a pool tries again, and failures after which it is degraded.
-    pool_backoff_ms: int = 1_000
-    pool_backoff_max_ms: int = 300_000
-    pool_degraded_after: int = 5
+    pool_backoff_ms: Whole = 1_000
+    pool_backoff_max_ms: Whole = 300_000
+    pool_degraded_after: Whole = 5
     #: First restart at once, then this, doubling to the largest.
-    app_backoff_ms: int = 1_000
-    app_backoff_max_ms: int = 60_000
+    app_backoff_ms: Whole = 1_000
+    app_backoff_max_ms: Whole = 60_000
     #: A run this long wipes the slate.
-    app_good_run_ms: int = 600_000
+    app_good_run_ms: Whole = 600_000
     #: Failures within the window after which an app is given up.
-    app_give_up_after: int = 5
-    app_give_up_window_ms: int = 300_000
+    app_give_up_after: Whole = 5
+    app_give_up_window_ms: Whole = 300_000
     #: The brake: with at least so many nodes, over this share overdue, nothing silent is replaced for the
     #: hold, then one node per step; it ends when the share was within bounds for the calm.
-    brake_nodes_min: int = 3
-    brake_share_percent: int = 55
-    brake_hold_ms: int = 60_000
-    brake_step_ms: int = 10_000
-    brake_calm_ms: int = 10_000
+    brake_nodes_min: Whole = 3
+    brake_share_percent: Whole = 55
+    brake_hold_ms: Whole = 60_000
+    brake_step_ms: Whole = 10_000
+    brake_calm_ms: Whole = 10_000
     #: `spread` puts an app on the node with the most free slots, `binpack` on the fullest that has room.
     strategy: str = "spread"
     #: Nodes a pool may have at most, those being created included.
-    pool_nodes_max: int = 100
+    pool_nodes_max: Whole = 100
 
 
 #: Allowed range of each number, so that no policy on the log can stop recovery or make it run wild.

@@ -6,6 +6,7 @@ A request is a record; its answer is the event on the log whose `causeid` is the
 import msgspec
 
 from sdk.contract.specs import AppSpec
+from sdk.contract.whole import Whole
 
 
 class _Request(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -34,7 +35,7 @@ class CreateNode(_Request, frozen=True):
     """Add nodes to a pool."""
 
     pool: str
-    count: int = 1
+    count: Whole = 1
 
 
 class ShutdownNode(_Request, frozen=True):
@@ -57,14 +58,14 @@ class ConfigurePool(_Request, frozen=True):
     """Set how many nodes a pool has, and the slots of each new one."""
 
     pool: str
-    nodes: int
-    slots: int = 4
+    nodes: Whole
+    slots: Whole = 4
 
 
 class ChangePolicy(_Request, frozen=True):
     """Change policy keys; those not named stay as they are."""
 
-    values: dict[str, int | bool | str]
+    values: dict[str, Whole | bool | str]
 
 
 Request = (

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.whole import Whole
+
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
 SPEC_BYTES_MAX = 64 << 10
 
@@ -21,9 +23,9 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     on_failure: Literal["other-node", "same-node"] = "other-node"
     on_isolation: Literal["keep", "stop"] = "keep"
     #: First beat must come within this time after it was placed.
-    start_within_ms: int = 30_000
-    stop_grace_ms: int = 5_000
-    slots: int = 1
+    start_within_ms: Whole = 30_000
+    stop_grace_ms: Whole = 5_000
+    slots: Whole = 1
 
 
 def check_spec(spec: AppSpec) -> None:
