@@ -1,0 +1,271 @@
+"""`cli.py nodes`: list, show, create and shut down nodes. Shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sdk.contract.ids import pool_id
+from streams.commands import NOT_FOUND, CommandError
+from streams.commands.shared import (
+    FORMATS,
+    complete_nodes,
+    now_ms,
+    output_option,
+    platform_options,
+    read,
+    run,
+    settings_of,
+    warn_unwatched,
+    watch,
+)
+from streams.render import clock, coloured, duration, node_view, node_views, nodes_table, to_json
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdk.contract.requests import Request
+    from streams.asking import Conversation
+    from tables.state import State
+
+#: How long a new node may take before we stop waiting, s: the policy's 60 s to register and a try after it.
+CREATE_WITHIN_S = 120.0
+
+
+@click.group()
+def nodes() -> None:
+    r"""List, show, create and shut down nodes.
+
+    \b
+    Examples:
+      python cli.py nodes list
+      python cli.py nodes list --all -o json
+      python cli.py nodes create --count 2
+      python cli.py nodes shutdown node-127.0.0.1_8083
+    """
+
+
+@nodes.command("list")
+@click.option("-a", "--all", "gone", is_flag=True, help="Also nodes that are down or have left.")
+@click.option("--watch", "watched", is_flag=True, help="Look again each second.")
+@output_option(*FORMATS)
+@platform_options
+def list_nodes(
+    gone: bool, watched: bool, output: str, bootstrap_servers: str | None, prefix: str | None
+) -> None:
+    r"""List the nodes, what runs on them and how full they are.
+
+    \b
+    Examples:
+      python cli.py nodes list
+      python cli.py nodes list --watch
+      python cli.py nodes list -o name
+    """
+    settings = settings_of(bootstrap_servers, prefix)
+
+    async def look() -> str:
+        reading = await read(settings)
+        warn_unwatched(reading)
+        views = node_views(reading.state, gone=gone)
+        if output == "json":
+            return to_json(views)
+        if output == "name":
+            return "\n".join(view["node"] for view in views if view["registration"])
+        if not views:
+            return "There are no nodes; `python cli.py nodes create` asks for one."
+        return nodes_table(views, now_ms())
+
+    run(watch(look)) if watched else click.echo(run(look()))
+
+
+@nodes.command("show")
+@click.argument("node", shell_complete=complete_nodes)
+@output_option("table", "json")
+@platform_options
+def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+    r"""Show one node: where it is, what it runs, how often it failed.
+
+    \b
+    Example:
+      python cli.py nodes show node-127.0.0.1_8082
+    """
+    reading = run(read(settings_of(bootstrap_servers, prefix)))
+    warn_unwatched(reading)
+    view = node_view(reading.state, reading.state.nodes[check_known(reading.state, node)])
+    if output == "json":
+        click.echo(to_json(view))
+        return
+    now = now_ms()
+    click.echo(f"{view['node']}  {coloured(view['status'])}")
+    click.echo(f"  since         {clock(view['since_ms'], now_ms=now)} ({duration(now - view['since_ms'])})")
+    click.echo(f"  pool          {view['pool'].removeprefix('pool-')}")
+    click.echo(f"  address       {view['ip']}:{view['port']}")
+    click.echo(
+        f"  slots         {view['slots_used']} of {view['slots']} used ({view['occupancy'] or 'gone'})"
+    )
+    click.echo(f"  registration  {view['registration']}  (python cli.py events show {view['registration']})")
+    click.echo(f"  failures      {view['failure_count']}")
+    if view["down_reason"]:
+        click.echo(f"  down because  {view['down_reason']}")
+    for app in view["apps"]:
+        click.echo(f"  runs          {app['app']}  {coloured(app['status'])}")
+
+
+def check_known(state: State, node: str) -> str:
+    """Return `node` if the log knows it.
+
+    Raises:
+        CommandError: it does not.
+    """
+    if node not in state.nodes:
+        raise CommandError(
+            f"There is no node {node}; `python cli.py nodes list --all` lists them.", NOT_FOUND
+        )
+    return node
+
+
+# --- asking --------------------------------------------------------------------------------------------
+
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the request is admitted.")
+
+
+def timeout_option(default_s: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--timeout`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0.1),
+        default=default_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for the outcome.",
+    )
+
+
+@nodes.command("create")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="How many.")
+@click.option("--pool", "pool", metavar="NAME", help="The pool; the one of the settings if not given.")
+@no_wait_option
+@timeout_option(CREATE_WITHIN_S)
+@platform_options
+def create_nodes(
+    count: int,
+    pool: str | None,
+    no_wait: bool,
+    timeout_s: float,
+    bootstrap_servers: str | None,
+    prefix: str | None,
+) -> None:
+    r"""Ask for nodes, wait until they serve and print their ids.
+
+    \b
+    Examples:
+      python cli.py nodes create
+      python cli.py nodes create --count 2 --no-wait
+    """
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_create(settings, pool or settings.pool, count, timeout_s=timeout_s, no_wait=no_wait))
+
+
+async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: float, no_wait: bool) -> None:
+    from sdk.contract.requests import CreateNode
+    from streams.asking import open_conversation
+
+    try:
+        pool = pool_id(pool_name.removeprefix("pool-"))
+    except ValueError as error:
+        raise CommandError(f"{error}.") from None
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        answer = await talk.ask(CreateNode(pool, count))
+        click.echo(f"{pool} is asked for {count} more (event {answer.offset})", err=True)
+        if no_wait:
+            return
+
+        def created() -> list[str]:
+            return new_nodes(talk.state, pool, after=answer.offset)[:count]
+
+        done = await talk.until(lambda: len(created()) >= count, timeout_s=timeout_s)
+        for node in created():
+            click.echo(node)
+        if not done:
+            row = talk.state.pools[pool]
+            hint = f" ({row.strikes} creations failed in a row)" if row.strikes else ""
+            raise CommandError(
+                f"{len(created())} of {count} nodes registered within {timeout_s:g} s{hint}; the wish stands."
+            )
+
+
+def new_nodes(state: State, pool: str, *, after: int) -> list[str]:
+    """Nodes of a pool ordered after an offset that replace no other, in the order in which they registered."""
+    rows = [
+        row
+        for row in state.nodes.values()
+        if row.pool == pool and row.order > after and not state.orders[str(row.order)].replaces
+    ]
+    return [row.node for row in sorted(rows, key=lambda row: row.registration)]
+
+
+@nodes.command("shutdown")
+@click.argument("node", shell_complete=complete_nodes)
+@no_wait_option
+@timeout_option(60.0)
+@platform_options
+def shutdown_node(
+    node: str, no_wait: bool, timeout_s: float, bootstrap_servers: str | None, prefix: str | None
+) -> None:
+    r"""Empty a node, move its apps elsewhere and take it away for good.
+
+    \b
+    Example:
+      python cli.py nodes shutdown node-127.0.0.1_8083
+    """
+    from sdk.contract.requests import ShutdownNode
+
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_take_away(settings, node, ShutdownNode(node), timeout_s=timeout_s, no_wait=no_wait))
+
+
+@nodes.command("confirm-down")
+@click.argument("node", shell_complete=complete_nodes)
+@no_wait_option
+@timeout_option(30.0)
+@platform_options
+def confirm_down(
+    node: str, no_wait: bool, timeout_s: float, bootstrap_servers: str | None, prefix: str | None
+) -> None:
+    r"""Confirm that a silent node is dead: it is replaced although the brake holds.
+
+    \b
+    Example:
+      python cli.py nodes confirm-down node-127.0.0.1_8083
+    """
+    from sdk.contract.requests import ConfirmNodeDown
+
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_take_away(settings, node, ConfirmNodeDown(node), timeout_s=timeout_s, no_wait=no_wait))
+
+
+async def _take_away(
+    settings: Settings, node: str, request: Request, *, timeout_s: float, no_wait: bool
+) -> None:
+    from streams.asking import open_conversation
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        check_known(talk.state, node)
+        answer = await talk.ask(request)
+        if no_wait:
+            click.echo(f"{node}: admitted (event {answer.offset})")
+            return
+        await _wait_gone(talk, node, timeout_s)
+
+
+async def _wait_gone(talk: Conversation, node: str, timeout_s: float) -> None:
+    if not await talk.until(lambda: talk.state.nodes[node].status != "active", timeout_s=timeout_s):
+        row = talk.state.nodes[node]
+        left = sorted(talk.state.apps_of_node.get(node, ()))
+        what = f"still has {', '.join(left)}" if row.draining and left else "is still there"
+        raise CommandError(f"{node} {what} after {timeout_s:g} s; the wish stands.")
+    row = talk.state.nodes[node]
+    click.echo(f"{node} {coloured('left' if row.status == 'left' else 'down')}")

@@ -1,0 +1,265 @@
+"""How state looks to people and programs: tables, JSON, names, times and durations. Pure.
+
+Plain text by hand: rich takes longer to import than Kafka takes to answer, so it is used only for what moves.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from sdk.contract.events import Event
+from tables.rows import AppRow, NodeRow, OrderRow
+from tables.state import State, is_hosted, is_order_open, used_slots
+from tables.views import app_status, monitor, node_status
+
+_MINUTE_S = 60
+_HOUR_S = 3_600
+_DAY_S = 86_400
+
+#: Words that ask for attention, and their colour.
+_COLOURS = {
+    "active": "green",
+    "running": "green",
+    "ok": "green",
+    "Active": "green",
+    "starting": "yellow",
+    "provisioning": "yellow",
+    "draining": "yellow",
+    "stopping": "yellow",
+    "pending": "yellow",
+    "backing-off": "yellow",
+    "silent": "red",
+    "lost": "red",
+    "failed": "red",
+    "gave-up": "red",
+    "down": "red",
+    "Inactive": "red",
+}
+
+
+def duration(ms: int) -> str:
+    """A duration as a person says it, two units at most: 350 ms, 12.5 s, 3 min 20 s, 5 h 2 min, 3 d 4 h."""
+    if ms < 0:
+        return "0 s"
+    if ms < 1_000:  # noqa: PLR2004  # a second
+        return f"{ms} ms"
+    seconds = ms // 1_000
+    if seconds < _MINUTE_S:
+        return f"{ms / 1_000:.1f}".removesuffix(".0") + " s"
+    for unit_s, name, part_s, part in (
+        (_HOUR_S, "min", 1, "s"),
+        (_DAY_S, "h", _MINUTE_S, "min"),
+        (0, "d", _HOUR_S, "h"),
+    ):
+        if not unit_s or seconds < unit_s:
+            whole_s = {"min": _MINUTE_S, "h": _HOUR_S, "d": _DAY_S}[name]
+            whole, rest = divmod(seconds, whole_s)
+            rest //= part_s
+            return f"{whole} {name}" + (f" {rest} {part}" if rest else "")
+    raise AssertionError("unreachable: the last unit has no bound")
+
+
+def clock(at_ms: int, *, now_ms: int | None = None) -> str:
+    """Local time of day; with the date if it is not of the day of `now_ms`."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC).astimezone()
+    if now_ms is not None and datetime.fromtimestamp(now_ms / 1_000, UTC).astimezone().date() != at.date():
+        return f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{at:%H:%M:%S}"
+
+
+def stamp(at_ms: int) -> str:
+    """Local date and time with milliseconds."""
+    at = datetime.fromtimestamp(at_ms / 1_000, UTC).astimezone()
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at_ms % 1_000:03d}"
+
+
+def coloured(word: str) -> str:
+    """A status word in its colour; click strips colours where there is no terminal."""
+    return click.style(word, fg=_COLOURS.get(word))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their longest cell, the last one cut at the terminal's edge."""
+    cells = [[header.upper() for header in headers], *[list(row) for row in rows]]
+    widths = [max(len(click.unstyle(row[at])) for row in cells) for at in range(len(headers))]
+    room = shutil.get_terminal_size((120, 24)).columns
+    return "\n".join(_line(row, widths, room) for row in cells)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
+    *head, last = row
+    padded = [
+        cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(head, widths, strict=False)
+    ]
+    left = room - sum(widths[:-1]) - 2 * len(head)
+    if len(click.unstyle(last)) > max(left, 20):
+        last = last[: max(left, 20) - 1] + "…"
+    return "  ".join([*padded, last]).rstrip()
+
+
+def to_json(value: Any) -> str:
+    """The value as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+# --- rows ----------------------------------------------------------------------------------------------
+
+
+def node_view(state: State, row: NodeRow) -> dict[str, Any]:
+    """A node as the Node DB of the mission has it."""
+    apps = sorted(app for app in state.apps_of_node.get(row.node, ()) if is_hosted(state, state.apps[app]))
+    active = row.status == "active"
+    used = used_slots(state, row.node) if active else 0
+    return {
+        "node": row.node,
+        "status": node_status(row),
+        "pool": row.pool,
+        "ip": row.ip,
+        "port": row.port,
+        "slots": row.slots,
+        "slots_used": used,
+        "occupancy": ""
+        if not active
+        else "free"
+        if not used
+        else "occupied"
+        if used >= row.slots
+        else "in use",
+        "registration": row.registration,
+        "since_ms": row.since_ms,
+        "failure_count": row.failures,
+        "down_reason": row.down_reason,
+        "apps": [{"app": app, "status": app_status(state, state.apps[app])} for app in apps],
+    }
+
+
+def ordered_view(order: OrderRow) -> dict[str, Any]:
+    """A node that is being created."""
+    return {
+        "node": f"(order {order.order})",
+        "status": "provisioning",
+        "pool": order.pool,
+        "ip": "",
+        "port": 0,
+        "slots": order.slots,
+        "slots_used": 0,
+        "occupancy": "",
+        "registration": 0,
+        "since_ms": order.ordered_at_ms,
+        "failure_count": 0,
+        "down_reason": "",
+        "apps": [],
+    }
+
+
+def node_views(state: State, *, gone: bool) -> list[dict[str, Any]]:
+    """Nodes that serve or are being created, oldest first; with `gone` also those that are down or left."""
+    rows = sorted(state.nodes.values(), key=lambda row: row.registration)
+    known = [node_view(state, row) for row in rows if gone or row.status == "active"]
+    open_orders = [order for order in state.orders.values() if is_order_open(state, order)]
+    return known + [ordered_view(order) for order in sorted(open_orders, key=lambda order: order.order)]
+
+
+def app_view(state: State, row: AppRow) -> dict[str, Any]:
+    """An app for people and programs."""
+    monitored = monitor(state, row.app)
+    return {
+        "app": row.app,
+        "status": app_status(state, row),
+        "alive": monitored.status if monitored is not None else 0,
+        "wanted": row.wanted,
+        "node": row.node if is_hosted(state, row) else "",
+        "generation": row.generation,
+        "since_ms": row.since_ms,
+        "failure_count": row.failures,
+        "reason": row.pending_reason or row.end_reason,
+        "exit_code": row.exit_code,
+        "command": row.spec.command,
+    }
+
+
+def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
+    """Apps that are wanted or still run, by name; with `stopped` all of them."""
+    views = [app_view(state, row) for _, row in sorted(state.apps.items())]
+    return [view for view in views if stopped or view["status"] != "stopped"]
+
+
+def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
+    """Nodes for people."""
+    rows = [
+        [
+            view["node"],
+            coloured(view["status"]),
+            f"{view['slots_used']}/{view['slots']}",
+            duration(max(0, now_ms - view["since_ms"])),
+            str(view["failure_count"]),
+            " ".join(_app_label(app) for app in view["apps"]) or view["down_reason"],
+        ]
+        for view in views
+    ]
+    return table(["node", "status", "slots", "since", "failures", "apps"], rows)
+
+
+def _app_label(app: Mapping[str, str]) -> str:
+    name = app["app"].removeprefix("application-")
+    return name if app["status"] == "running" else f"{name}({app['status']})"
+
+
+def apps_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
+    """Apps for people."""
+    rows = [
+        [
+            view["app"],
+            coloured(view["status"]),
+            view["node"] or "-",
+            str(view["generation"]),
+            duration(max(0, now_ms - view["since_ms"])),
+            str(view["failure_count"]),
+            "" if view["status"] == "running" else view["reason"],
+        ]
+        for view in views
+    ]
+    return table(["app", "status", "node", "generation", "since", "failures", "why"], rows)
+
+
+# --- events --------------------------------------------------------------------------------------------
+
+#: Fields of an event that are said elsewhere in its line, or only matter to whoever proves it.
+_BACKGROUND = {
+    "term",
+    "based_on",
+    "policy",
+    "fence",
+    "position",
+    "positions",
+    "topic_id",
+    "wake_ms",
+    "request",
+}
+
+
+def short_type(name: str) -> str:
+    """`watchkeep.app.placed.v1` -> `app.placed`."""
+    return name.removeprefix("watchkeep.").removesuffix(".v1")
+
+
+def event_words(event: Event) -> str:
+    """What an event says, in one line."""
+    fields = msgspec.to_builtins(event)
+    return " ".join(
+        f"{name}={_word(value)}"
+        for name, value in fields.items()
+        if name not in _BACKGROUND and value not in ("", None, [], {})
+    )
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, str) and " " not in value:
+        return value
+    return msgspec.json.encode(value).decode()
