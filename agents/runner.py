@@ -138,7 +138,8 @@ def _take_exit(turn: Turn, item: i.Exited) -> None:
         return
     if thing.forget:
         del state.things[item.key]
-        if not state.is_stopping:
+        # The provider still needs the record of a node that was stopped with the platform.
+        if not (state.is_stopping and state.identity.kind == "pool"):
             turn.do(i.Forget(item.key, item.epoch))
         return
     if thing.isolated:

@@ -332,6 +332,7 @@ def test_orderly_stop_leaves_no_exits() -> None:
     out = rig.give(i.StopAsked())
     assert of_kind(out, i.Stop)
     out = rig.give(i.Exited("application-a", 90, -15))
+    assert of_kind(out, i.Forget)
     assert of_kind(out, i.Finish)
     assert not reports(out)
     image = of_kind(out, i.Save)[-1].image

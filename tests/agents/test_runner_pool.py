@@ -77,7 +77,9 @@ def test_platform_stop_parks_nodes_and_start_brings_them_back() -> None:
     rig = make_pool(WISH)
     rig.give(i.Spawned("80", 80, 77, "node-x"))
     assert of_kind(rig.give(i.StopAsked()), i.Stop)
-    assert of_kind(rig.give(i.Exited("80", 80, 0)), i.Finish)
+    out = rig.give(i.Exited("80", 80, 0))
+    assert of_kind(out, i.Finish)
+    assert not of_kind(out, i.Forget)
     again = Rig(pool_identity(), found=[Found("80", 80, "parked", "node-x")])
     assert [it for _, it in again.history if isinstance(it, i.Spawn)] == [i.Spawn("80", 80, None)]
 
