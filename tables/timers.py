@@ -9,10 +9,18 @@ from typing import cast
 
 from sdk.contract.events import TimerFired
 from tables.rows import Wake
-from tables.state import Key, State
+from tables.state import Key, State, is_gone, is_order_open
 
 #: Largest step of the clock in one turn. Source: DESIGN 5; the loop turns several times a second.
 STEP_MAX_MS = 1_000
+
+
+def _is_awaited(state: State, key: Key) -> bool:
+    """Whether anything can follow from the wake: not from an order that has its node, nor a node already gone."""
+    table, name = key
+    if table == "orders":
+        return is_order_open(state, state.orders[name])
+    return table != "nodes" or not is_gone(state, state.nodes[name])
 
 
 class Timers:
@@ -36,6 +44,8 @@ class Timers:
         """The timers that are due, oldest first."""
         open_wakes = {}
         for key in self._state.waking:
+            if not _is_awaited(self._state, key):
+                continue
             wake = cast("Wake", getattr(self._state.tables[key[0]][key[1]], "wake"))  # noqa: B009  # not all rows have one
             at = self._now_ms + max(0, wake.due_at_ms - self._state.now_ms)
             open_wakes[key, wake.set_at] = self._due.get((key, wake.set_at), at)
