@@ -162,6 +162,8 @@ def decode_orders(key: str, value: bytes | None) -> Orders:
     """
     if value is None:
         raise DecodeError("orders without a value")
+    if len(value) > RECORD_BYTES_MAX:
+        raise DecodeError(f"orders of {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
         orders = _decode_pool_orders(value) if key.startswith("pool-") else _decode_node_orders(value)
     except _FAULTS as error:
