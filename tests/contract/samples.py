@@ -1,0 +1,218 @@
+"""One sample at least of every record type, each field filled, and the golden bytes that belong to them.
+
+`python -m tests.contract.samples` adds the lines that are missing under `golden/`. It never changes one that is
+there: bytes that were written once must be read for ever.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdk.contract import events as e
+from sdk.contract import heartbeats as h
+from sdk.contract import requests as r
+from sdk.contract.codec import (
+    decode_event,
+    decode_heartbeat,
+    decode_orders,
+    decode_request,
+    encode_event,
+    encode_heartbeat,
+    encode_orders,
+    encode_request,
+)
+from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
+from sdk.contract.policy import Policy
+from sdk.contract.specs import AppSpec
+
+GOLDEN = Path(__file__).parent / "golden"
+
+_AT_MS = 1_700_000_000_123
+_NODE = "node-10.0.0.1_8101"
+_APP = "application-pump"
+_LOG = "fJvXc1qwQmKv0qk5n1dK5w"
+_AT = e.Position(3, 4711)
+_BASIS: dict[str, Any] = {"term": 5, "based_on": 40, "policy": -1}
+_FULL: dict[str, Any] = {**_BASIS, "fence": _AT, "wake_ms": 2_000}
+SPEC = AppSpec(
+    app=_APP,
+    command=["python", "-m", "pump", "--name", "Übung"],
+    env={"LEVEL": "2"},
+    driver="process",
+    on_failure="same-node",
+    on_isolation="stop",
+    start_within_ms=20_000,
+    stop_grace_ms=1_000,
+    slots=2,
+)
+
+EVENTS: dict[str, e.Event] = {
+    "node-registered": e.NodeRegistered(
+        _NODE, "claim-1", 7, 3, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1", _AT
+    ),
+    "provisioner-registered": e.ProvisionerRegistered("pool-home", "claim-2", 2, "boot-1", _AT),
+    "source-fell-silent": e.SourceFellSilent(_NODE, "node", 9, _LOG, 3, 4700, 4750, 10_230, 10_000, 7_400),
+    "source-fell-silent-plain": e.SourceFellSilent(_APP, "app", 9, _LOG, 3, 4700, 4750, 10_230, 10_000),
+    "source-returned": e.SourceReturned("service-db", "lone", 0, _LOG, 3, 4760),
+    "app-started": e.AppStarted(_APP, 12, _NODE, _AT),
+    "app-exited": e.AppExited(_APP, 12, _NODE, "exited", _AT, -9),
+    "app-exited-lost": e.AppExited(_APP, 12, _NODE, "lost", _AT),
+    "node-exited": e.NodeExited(7, "pool-home", _NODE, "killed", _AT, 137),
+    "node-exited-nameless": e.NodeExited(7, "pool-home", "", "no room", _AT),
+    "overdue-share-changed": e.OverdueShareChanged(5, "most", 3, 4, [e.Position(0, 17), _AT]),
+    "app-submitted": e.AppSubmitted("request-1", SPEC),
+    "app-submitted-plain": e.AppSubmitted("request-1", AppSpec("service-db", ["db"])),
+    "app-stop-requested": e.AppStopRequested("request-2", _APP),
+    "app-restart-requested": e.AppRestartRequested("request-3", _APP),
+    "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
+    "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
+    "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
+    "brake-release-requested": e.BrakeReleaseRequested("request-7"),
+    "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
+    "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
+    "request-refused": e.RequestRefused("request-10", "no app 'application-x'"),
+    "planner-started": e.PlannerStarted("writer-1", 1),
+    "node-ordered": e.NodeOrdered(
+        **_FULL, pool="pool-home", slots=4, port_floor=8104, replaces=_NODE, replaces_lineage=9
+    ),
+    "node-ordered-plain": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1),
+    "node-order-withdrawn": e.NodeOrderWithdrawn(**_FULL, order=7, pool="pool-home", reason="late"),
+    "node-declared-down": e.NodeDeclaredDown(
+        **_FULL, node=_NODE, registration=9, reason="silent", destroy=True
+    ),
+    "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
+    "pool-held-back": e.PoolHeldBack(**_FULL, pool="pool-home", strikes=2),
+    "pool-degraded": e.PoolDegraded(**_FULL, pool="pool-home", strikes=5),
+    "app-placed": e.AppPlaced(
+        **_FULL,
+        app=_APP,
+        node=_NODE,
+        registration=9,
+        replaces=12,
+        reason="node-down",
+        scores={_NODE: 3, "node-10.0.0.1_8102": 1},
+    ),
+    "app-placed-plain": e.AppPlaced(**_BASIS, app=_APP, node=_NODE, registration=9, replaces=0, reason="new"),
+    "app-declared-down": e.AppDeclaredDown(**_FULL, app=_APP, generation=12, reason="never-beat"),
+    "app-held-back": e.AppHeldBack(**_FULL, app=_APP, generation=12, strikes=2),
+    "app-gave-up": e.AppGaveUp(**_FULL, app=_APP, generation=12, failures=5),
+    "app-left-pending": e.AppLeftPending(**_FULL, app=_APP, reason="no node is active"),
+    "brake-engaged": e.BrakeEngaged(**_FULL, band="all", overdue=4, nodes=4),
+    "brake-released": e.BrakeReleased(**_FULL, reason="calm"),
+    "timer-fired": e.TimerFired(**_FULL, table="apps", key=_APP, set_at=33),
+}
+
+HEARTBEATS: dict[str, h.Heartbeat] = {
+    "beat": h.Beat("service-db", 0, 17, _AT_MS),
+    "tick": h.Tick("writer-1", 99),
+    "hello": h.Hello(
+        _NODE, "claim-1", 7, 3, 1, _AT_MS, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1"
+    ),
+    "report": h.Report(
+        _NODE,
+        9,
+        40,
+        18,
+        _AT_MS,
+        [h.AppEntry(_APP, 12, "running", 730, 4242), h.AppEntry("service-db", 13, "exited", 0, 4243, 1)],
+        0.25,
+    ),
+    "report-empty": h.Report(_NODE, 9, 40, 18, _AT_MS, []),
+    "pool-report": h.PoolReport(
+        "pool-home",
+        2,
+        40,
+        5,
+        _AT_MS,
+        [
+            h.NodeEntry(7, _NODE, "running", 4100),
+            h.NodeEntry(8, "node-10.0.0.1_8102", "exited", 4101, 1, "x"),
+        ],
+    ),
+}
+
+ORDERS: dict[str, NodeOrders | PoolOrders] = {
+    "node-orders": NodeOrders(
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[
+            AppOrder(_APP, 12, ["pump"], {"LEVEL": "2"}, "process", 1_000, "stop", kill=True),
+            AppOrder("service-db", 13, ["db"]),
+        ],
+        silence_limit_ms=12_000,
+    ),
+    "node-orders-ended": NodeOrders(_NODE, "claim-1", 9, _LOG, 40, ended=True),
+    "pool-orders": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, [NodeOrder(7, 4, 8104)]),
+    "pool-orders-ended": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, ended=True),
+}
+
+REQUESTS: dict[str, r.Request] = {
+    "run-app": r.RunApp(SPEC),
+    "stop-app": r.StopApp(_APP),
+    "restart-app": r.RestartApp(_APP),
+    "create-node": r.CreateNode("pool-home", 2),
+    "create-node-plain": r.CreateNode("pool-home"),
+    "shutdown-node": r.ShutdownNode(_NODE),
+    "confirm-node-down": r.ConfirmNodeDown(_NODE),
+    "release-brake": r.ReleaseBrake(),
+    "configure-pool": r.ConfigurePool("home", 3, 8),
+    "change-policy": r.ChangePolicy(
+        {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}
+    ),
+}
+
+#: File -> its samples.
+SAMPLES: dict[str, dict[str, Any]] = {
+    "events": EVENTS,
+    "heartbeats": HEARTBEATS,
+    "orders": ORDERS,
+    "requests": REQUESTS,
+}
+
+#: File -> the bytes of a record of that kind, with fixed ids, writer and time.
+ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "events": lambda event: encode_event(
+        event, event_id="event-1", cause="cause-1", writer="writer-1", at_ms=_AT_MS
+    ),
+    "heartbeats": encode_heartbeat,
+    "orders": encode_orders,
+    "requests": lambda request: encode_request(
+        request, request_id="request-1", asker="someone", at_ms=_AT_MS
+    ),
+}
+
+#: File -> the record in its bytes.
+DECODERS: dict[str, Callable[[bytes], msgspec.Struct]] = {
+    "events": lambda value: decode_event(value).event,
+    "heartbeats": decode_heartbeat,
+    "orders": lambda value: decode_orders(json.loads(value)["reporter"], value),
+    "requests": lambda value: decode_request(value).request,
+}
+
+
+def read_golden(kind: str) -> dict[str, bytes]:
+    """Name -> golden bytes of one file."""
+    path = GOLDEN / f"{kind}.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return {line["name"]: line["bytes"].encode() for line in map(json.loads, lines)}
+
+
+def add_missing(kind: str) -> list[str]:
+    """Append the golden lines that are missing in one file; which they are."""
+    missing = [name for name in SAMPLES[kind] if name not in read_golden(kind)]
+    with (GOLDEN / f"{kind}.jsonl").open("a", encoding="utf-8") as file:
+        for name in missing:
+            value = ENCODERS[kind](SAMPLES[kind][name]).decode()
+            file.write(json.dumps({"name": name, "bytes": value}, ensure_ascii=False) + "\n")
+    return missing
+
+
+if __name__ == "__main__":
+    for each in SAMPLES:
+        print(each, "added:", ", ".join(add_missing(each)) or "nothing")  # noqa: T201  # a script speaks
