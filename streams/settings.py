@@ -42,6 +42,7 @@ NOT_SETTINGS: Final = frozenset(
         "WATCHKEEP_CACHE_DIR",  # where jars are kept, see streams.local.jars
         "WATCHKEEP_CONFIG",  # another path of watchkeep.toml
         "WATCHKEEP_PYTHON",  # the Python that scripts/setup uses
+        "WATCHKEEP_RUN_MARK",  # which `up` a process belongs to, see streams.local.processes
         "WATCHKEEP_WORKER_NAME",  # which worker this process is
     }
 )

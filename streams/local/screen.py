@@ -97,12 +97,16 @@ def show_summary(console: Console, run: dict[str, Any], status: dict[str, Any], 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("NAME", "PID", "WHERE", "STATE"):
         table.add_column(heading, justify="right" if heading == "PID" else "left")
-    for name, pid, where, state in _rows(run, status):
+    for name, pid, where, state in _rows(run):
         table.add_row(name, pid, where, state)
     console.print()
     console.print(table)
     console.print()
-    console.print(f"Kafka: {bootstrap}")
+    console.print(
+        f"{status.get('nodes_active', 0)} of {status.get('nodes_wanted', 0)} nodes are active, "
+        f"{status.get('apps_running', 0)} of {status.get('apps_wanted', 0)} applications run, "
+        f"Kafka is at {bootstrap}."
+    )
     console.print("Next:")
     for command, what in (
         ("nodes list", "which nodes there are and what runs on them"),
@@ -113,14 +117,7 @@ def show_summary(console: Console, run: dict[str, Any], status: dict[str, Any], 
         console.print(f"  python cli.py {command:<14} {what}")
 
 
-def _rows(run: dict[str, Any], status: dict[str, Any]) -> Iterable[tuple[str, str, str, str]]:
+def _rows(run: dict[str, Any]) -> Iterable[tuple[str, str, str, str]]:
     for child in run.get("children", []):
         if not child["once"]:
             yield child["name"], str(child["pid"] or ""), child["note"], child["state"]
-    for node in status.get("nodes", []):
-        yield (
-            str(node.get("id", "")),
-            str(node.get("pid") or ""),
-            f"port {node['port']}" if node.get("port") else "",
-            str(node.get("status", "")),
-        )

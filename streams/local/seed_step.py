@@ -11,17 +11,11 @@ from streams.settings import Settings, load_settings
 def send_seeds(settings: Settings, *, demo: bool) -> None:
     """Ask for the first policy, the pool and, for the demo, the example apps; asked again, nothing new happens."""
     import asyncio
-    import inspect
 
-    from streams import seeding
+    from streams.seeding import seed
 
-    asked = seeding.seed(settings, demo=demo)
-    if inspect.isawaitable(asked):
-
-        async def wait() -> None:
-            await asked
-
-        asyncio.run(wait())
+    for asked in asyncio.run(seed(settings, demo=demo)):
+        sys.stdout.write(f"{asked}\n")
 
 
 def main(argv: list[str]) -> int:

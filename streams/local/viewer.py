@@ -28,11 +28,10 @@ _GREEN: Final = "all nodes are there"
 
 
 async def ask_platform_status(settings: Settings) -> dict[str, Any]:
-    """Return how the platform is: `green`, `waiting_for` in words, `nodes` with id, port, pid, status."""
-    try:
-        from streams.health import platform_status
-    except ModuleNotFoundError:
-        return {"green": True, "waiting_for": "", "nodes": []}
+    """Return how the platform is; `green` and `missing`, in words, are what counts here."""
+    # Imported here, because it brings the Kafka client and the fold.
+    from streams.health import platform_status
+
     return await platform_status(settings)
 
 
@@ -53,9 +52,7 @@ def watch(settings: Settings, *, supervisor: int) -> int:
     if run.get("phase") != "running":
         return FAILED
     if not status.get("green"):
-        console.print(
-            f"Not green after {GREEN_TIMEOUT_S:.0f} s: {status.get('waiting_for') or 'no reason given'}."
-        )
+        console.print(f"Not green after {GREEN_TIMEOUT_S:.0f} s: {_missing(status)}.")
         return UNHEALTHY
     show_summary(console, run, status, settings.bootstrap)
     return OK
@@ -93,9 +90,13 @@ async def _watch_green(settings: Settings, screen: Screen) -> dict[str, Any]:
             status = await ask_platform_status(settings)
             if status.get("green"):
                 return status
-            screen.detail(_GREEN, str(status.get("waiting_for", "")))
+            screen.detail(_GREEN, _missing(status))
         await asyncio.sleep(_POLL_S)
     return status
+
+
+def _missing(status: dict[str, Any]) -> str:
+    return "; ".join(map(str, status.get("missing", []))) or "no answer yet"
 
 
 def main(argv: list[str]) -> int:

@@ -1,0 +1,38 @@
+"""Fixtures that all tests share: a real broker, and an environment in which nobody's settings count."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.local.broker import LocalBroker
+from streams.local.ports import find_free_ports
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_environment() -> None:
+    """Remove settings of the person who runs the tests; where jars are kept stays."""
+    for name in list(os.environ):
+        if name == "KAFKA_BOOTSTRAP_SERVERS" or (name.startswith("WATCHKEEP_") and name != "WATCHKEEP_CACHE_DIR"):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
+    """Return a running broker of the whole test session: `.bootstrap`, `.pid`, `.stop()`, `.kill()`, ...
+
+    A test that kills or pauses it starts or resumes it again, or better has one of its own: `create_broker`.
+    """
+    broker = create_broker(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def create_broker(folder: Path, version: str = "4.1.1") -> LocalBroker:
+    """Return a broker on free ports that keeps its data in that folder; it is not started."""
+    port, controller_port = find_free_ports(2)
+    return LocalBroker(folder, port=port, controller_port=controller_port, version=version)
