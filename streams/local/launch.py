@@ -39,7 +39,9 @@ def prepare(settings: Settings, screen: Screen, *, demo: bool) -> tuple[Path, in
     lock = _acquire_lock(data_dir)
     ended = end_leftovers(data_dir)
     if ended:
-        screen.console.print(f"An earlier `up` was killed; stopped the {ended} processes that it left.")
+        screen.console.print(
+            f"An earlier `up` was killed; stopped the {ended} processes that it left.", soft_wrap=True
+        )
     check_disk(data_dir)
     broker = None
     if settings.own_broker:

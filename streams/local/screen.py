@@ -105,7 +105,8 @@ def show_summary(console: Console, run: dict[str, Any], status: dict[str, Any], 
     console.print(
         f"{status.get('nodes_active', 0)} of {status.get('nodes_wanted', 0)} nodes are active, "
         f"{status.get('apps_running', 0)} of {status.get('apps_wanted', 0)} applications run, "
-        f"Kafka is at {bootstrap}."
+        f"Kafka is at {bootstrap}.",
+        soft_wrap=True,
     )
     console.print("Next:")
     for command, what in (
@@ -114,7 +115,7 @@ def show_summary(console: Console, run: dict[str, Any], status: dict[str, Any], 
         ("events tail", "every fact and decision, as it is written"),
         ("down", "stop everything; the data stays"),
     ):
-        console.print(f"  python cli.py {command:<14} {what}")
+        console.print(f"  python cli.py {command:<14} {what}", soft_wrap=True)
 
 
 def _rows(run: dict[str, Any]) -> Iterable[tuple[str, str, str, str]]:

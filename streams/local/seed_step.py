@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from streams.commands import CommandError
 from streams.settings import Settings, load_settings
+
+#: Seconds for the first worker to lead and answer; it has just been started, perhaps on a busy machine.
+_ANSWER_TIMEOUT_S: Final = 45.0
 
 
 def send_seeds(settings: Settings, *, demo: bool) -> None:
@@ -14,7 +18,7 @@ def send_seeds(settings: Settings, *, demo: bool) -> None:
 
     from streams.seeding import seed
 
-    for asked in asyncio.run(seed(settings, demo=demo)):
+    for asked in asyncio.run(seed(settings, demo=demo, timeout_s=_ANSWER_TIMEOUT_S)):
         sys.stdout.write(f"{asked}\n")
 
 

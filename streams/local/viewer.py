@@ -42,7 +42,7 @@ def watch(settings: Settings, *, supervisor: int) -> int:
         run = _watch_children(settings, screen, supervisor)
         if run.get("phase") != "running":
             if run.get("failure"):
-                console.print(run["failure"])
+                console.print(run["failure"], soft_wrap=True)
             return FAILED
         screen.begin(_GREEN)
         status = asyncio.run(_watch_green(settings, screen))
@@ -52,7 +52,7 @@ def watch(settings: Settings, *, supervisor: int) -> int:
     if run.get("phase") != "running":
         return FAILED
     if not status.get("green"):
-        console.print(f"Not green after {GREEN_TIMEOUT_S:.0f} s: {_missing(status)}.")
+        console.print(f"Not green after {GREEN_TIMEOUT_S:.0f} s: {_missing(status)}.", soft_wrap=True)
         return UNHEALTHY
     show_summary(console, run, status, settings.bootstrap)
     return OK
