@@ -25,6 +25,7 @@ REPAIR_EVERY_S = 0.25
 
 async def admit_requests(stream: Any, core: Core) -> None:
     """Answer each request on the log before it is acknowledged; garbage becomes a dead letter."""
+    await core.built()
     async for event in stream.events():
         message = event.message
         try:

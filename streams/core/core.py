@@ -89,6 +89,10 @@ class Core:
             loop.call_soon_threadsafe(stop.set)
         self._thread.join(within_s)
 
+    async def built(self) -> None:
+        """Return when the core can take requests and records; it may start later than Faust."""
+        await asyncio.to_thread(self._ready.wait)
+
     def owner_changed(self, *, owns: bool, may_claim: bool) -> None:
         """Faust gave this worker the requests partition, took it, or is about to say which."""
         self._ready.wait()
