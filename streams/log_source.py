@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from sdk.contract.codec import DecodeError, Recorded, decode_event
-from sdk.contract.topics import Topics
-from streams.commands import CANNOT_REACH_KAFKA, CommandError
+from sdk.contract.topics import Topics, topic_specs
+from streams.commands import CANNOT_REACH_KAFKA, UNHEALTHY, CommandError
 from tables.fold import Meta, Outcome, fold, fold_garbage
 from tables.state import State
 
@@ -29,7 +29,9 @@ CONNECT_WITHIN_S = 3.0
 #: broker restart after `kill -9` takes to answer again (4.7 s).
 STALLED_AFTER_S = 8.0
 #: How long the broker may hold a fetch; a read to a known end needs none, so an unlucky one costs this much.
-FETCH_WAIT_MS = 50
+FETCH_WAIT_MS = 10
+#: The same for somebody who waits for what comes next; it answers at once when something does.
+FOLLOW_WAIT_MS = 500
 
 #: Topic and partition.
 Place: TypeAlias = tuple[str, int]
@@ -68,17 +70,28 @@ class LogSource:
         self.bootstrap = bootstrap
         self.topics = Topics(prefix)
 
-    async def check_exists(self) -> None:
-        """Raise unless the platform's topics are there.
+    async def locate(self) -> None:
+        """Learn where the topics are, all at once; left alone, the client asks topic by topic, 0.1 s each.
 
         Raises:
             CommandError: there is no platform under this prefix.
         """
-        if self.topics.events not in await self._answer(self._consumer.topics()):
+        names = [spec.name for spec in topic_specs(self.topics.prefix)]
+        # First whether they exist: to ask about a missing topic may create it.
+        missing = set(names) - await self._answer(self._consumer.topics())
+        if self.topics.events in missing:
             raise CommandError(
                 f"There is no platform with the prefix `{self.topics.prefix}` on the Kafka at "
                 f"{self.bootstrap}; start one with `python cli.py up`."
             )
+        if missing:
+            raise CommandError(
+                f"{', '.join(sorted(missing))} missing on the Kafka at {self.bootstrap}; "
+                "`python cli.py up` creates what is missing.",
+                UNHEALTHY,
+            )
+        # `assign` would do the same in the background.
+        await self._answer(self._consumer._client.set_topics(names))  # noqa: SLF001  # there is no public way
 
     async def ends(self, places: list[Place]) -> dict[Place, int]:
         """The offset after the last record of each place, asked in one request."""
@@ -98,7 +111,7 @@ class LogSource:
         self, starts: Mapping[Place, int], ends: Mapping[Place, int], progress: ProgressCallback = no_progress
     ) -> AsyncIterator[list[Any]]:
         """Batches of records of one place each, from `starts` to before `ends`."""
-        await self._assign({place: at for place, at in starts.items() if at < ends[place]})
+        _assign(self._consumer, {place: at for place, at in starts.items() if at < ends[place]})
         left = {
             partition: ends[partition.topic, partition.partition] for partition in self._consumer.assignment()
         }
@@ -137,18 +150,12 @@ class LogSource:
                 yield entry_of(record.offset, record.timestamp, record.value)
 
     async def _follow(self, place: Place, start: int) -> AsyncIterator[list[Any]]:
-        await self._assign({place: start})
-        while True:
-            for records in (await self._consumer.getmany(timeout_ms=500)).values():
-                yield records
-
-    async def _assign(self, starts: Mapping[Place, int]) -> None:
-        from aiokafka import TopicPartition
-
-        self._consumer.assign([TopicPartition(*place) for place in starts])
-        # Without an await in between, so that nothing asks for a default position first.
-        for place, at in starts.items():
-            self._consumer.seek(TopicPartition(*place), at)
+        """Batches of records from `start` on, for ever, over a connection of its own that may wait longer."""
+        async with _open_consumer(self.bootstrap, wait_ms=FOLLOW_WAIT_MS) as consumer:
+            _assign(consumer, {place: start})
+            while True:
+                for records in (await consumer.getmany(timeout_ms=FOLLOW_WAIT_MS)).values():
+                    yield records
 
     async def _answer(self, question: Any) -> Any:
         from aiokafka.errors import KafkaError
@@ -166,6 +173,14 @@ async def open_source(bootstrap: str, prefix: str) -> AsyncIterator[LogSource]:
     Raises:
         CommandError: no Kafka answers, or there is no platform under this prefix.
     """
+    async with _open_consumer(bootstrap, wait_ms=FETCH_WAIT_MS) as consumer:
+        source = LogSource(consumer, bootstrap, prefix)
+        await source.locate()
+        yield source
+
+
+@contextlib.asynccontextmanager
+async def _open_consumer(bootstrap: str, *, wait_ms: int) -> AsyncIterator[AIOKafkaConsumer]:
     from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
 
@@ -174,7 +189,7 @@ async def open_source(bootstrap: str, prefix: str) -> AsyncIterator[LogSource]:
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=wait_ms,
             max_partition_fetch_bytes=4 << 20,
             request_timeout_ms=int(CONNECT_WITHIN_S * 1000),
         )
@@ -185,11 +200,18 @@ async def open_source(bootstrap: str, prefix: str) -> AsyncIterator[LogSource]:
             await asyncio.wait_for(consumer.start(), CONNECT_WITHIN_S)
         except (TimeoutError, KafkaError, OSError, ValueError):
             raise away(bootstrap) from None
-        source = LogSource(consumer, bootstrap, prefix)
-        await source.check_exists()
-        yield source
+        yield consumer
     finally:
         await consumer.stop()
+
+
+def _assign(consumer: AIOKafkaConsumer, starts: Mapping[Place, int]) -> None:
+    from aiokafka import TopicPartition
+
+    consumer.assign([TopicPartition(*place) for place in starts])
+    # Without an await in between, so that nothing asks for a default position first.
+    for place, at in starts.items():
+        consumer.seek(TopicPartition(*place), at)
 
 
 def entry_of(offset: int, append_ms: int, raw: bytes | None) -> Entry:
