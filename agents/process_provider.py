@@ -167,7 +167,9 @@ class ProcessProvider:
             if self._can_bind(port):
                 self._port_floor = port + 1
                 return port
-        raise CreateError(f"no free port on {self._config.ip} from {max(floor, self._port_floor, self._config.port_base)} on")
+        raise CreateError(
+            f"no free port on {self._config.ip} from {max(floor, self._port_floor, self._config.port_base)} on"
+        )
 
     def _can_bind(self, port: int) -> bool:
         family = socket.AF_INET6 if ":" in self._config.ip else socket.AF_INET
@@ -227,7 +229,7 @@ class ProcessProvider:
         """The agent has ended: so does all else of the node, then that is told."""
         # The group goes first, the leader is reaped after: until then nobody else can get its pid.
         await self._end_group(entry)
-        code = procfs.reap(entry.pid)
+        code = await self._spawner.reap(entry.pid)
         if entry.state != "parked":
             entry.state = "ended"
         self._write_book()

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import socket
 import sys
 from pathlib import Path
 
 from agents import inputs as i
+from agents import template
 from agents.disk import DirectoryLock, InUseError, read_record
 from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
 from agents.link import Link
@@ -13,7 +15,7 @@ from agents.process_provider import ProcessProvider
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig, read_config
 from agents.shell import Shell
-from agents.spawner import PlainSpawner
+from agents.spawner import Spawner, TemplateSpawner
 from agents.state import Identity, Image, first_state
 from sdk.contract.ids import pool_id
 from sdk.contract.orders import AppOrder, NodeOrder
@@ -52,8 +54,9 @@ class NodeHands:
         await self._provider.tidy()
 
 
-async def run_pool(config: PoolConfig) -> None:
+async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None:
     """Keep the pool's nodes until told to stop."""
+    spawner: Spawner = TemplateSpawner(begun)
     reporter = pool_id(config.pool)
     identity = Identity(
         kind="pool",
@@ -66,7 +69,6 @@ async def run_pool(config: PoolConfig) -> None:
         drivers=[config.provider],
         boot_id=boot_id(),
     )
-    spawner = PlainSpawner()
     provider: Provider = ProcessProvider(config, spawner)
     image_path = Path(config.data_dir) / "pools" / config.pool / "runner.json"
     early: list[i.Input] = []
@@ -99,10 +101,12 @@ async def run_pool(config: PoolConfig) -> None:
 def main(argv: list[str]) -> None:
     """Run a provisioner."""
     config = read_config(config_path(argv, program="agents.provisioner"), PoolConfig)
+    # Forked before there is a loop, a lock or an open file that it could inherit.
+    begun = template.begin()
     set_up_log(config.log_level)
     try:
         DirectoryLock(Path(config.data_dir) / "pools" / config.pool)
-        asyncio.run(run_pool(config))
+        asyncio.run(run_pool(config, begun))
     except (InUseError, OSError) as error:
         raise SystemExit(f"provisioner of pool {config.pool}: {error}") from None
 
