@@ -111,17 +111,18 @@ def _restart_requested(state: State, event: AppRestartRequested, meta: "Meta") -
 def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _placement_fault(state, event):
         return fault
-    node = state.nodes[event.node]
+    node, row = state.nodes[event.node], state.apps[event.app]
     state.put(
         "apps",
         event.app,
         replace(
-            state.apps[event.app],
+            row,
             phase="placed",
             since_ms=meta.append_ms,
             generation=meta.offset,
             node=event.node,
             lineage=node.lineage,
+            slots=row.spec.slots,
             restarting=False,
             silent=False,
             seen=-1,

@@ -1,0 +1,417 @@
+"""Logs made by seeded chance: plausible, stale, doubled and absurd events in any order, and a witness to decide with."""
+
+import random
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple, cast
+
+from sdk.contract import events as e
+from sdk.contract.codec import Recorded
+from sdk.contract.policy import Policy
+from sdk.contract.specs import AppSpec
+from tables.decide import decide
+from tables.fold import Meta, Outcome, fold
+from tables.rows import Row, Wake, decode_row, encode_row
+from tables.state import Key, State
+
+TOPIC = "log-1"
+POOLS = ("pool-home", "pool-away")
+APPS = ("application-a", "application-b", "application-c", "service-d")
+IP = "10.0.0.1"
+_AT_MS = 1_700_000_000_000
+
+
+class FakeWitness:
+    """Answers by seeded chance, the same each time it is asked the same; `certain` says yes to everything."""
+
+    def __init__(self, seed: int = 0, *, certain: bool = True, band: e.Band | None = "calm") -> None:
+        self._seed, self._certain, self._band = seed, certain, band
+
+    def _says(self, *question: object) -> bool:
+        return self._certain or random.Random(repr((self._seed, *question))).random() < 0.6
+
+    def confirm_silence(self, source: str, epoch: int) -> e.Position | None:
+        """Yes, or by chance unknown."""
+        return e.Position(0, 1) if self._says("silence", source, epoch) else None
+
+    def confirm_heard(self, node: str) -> e.Position | None:
+        """Yes, or by chance unknown."""
+        return e.Position(0, 2) if self._says("heard", node) else None
+
+    def has_beaten(self, app: str, generation: int) -> bool | None:
+        """No, or by chance unknown."""
+        return False if self._says("beaten", app, generation) else None
+
+    def has_hello(self, order: int) -> bool | None:
+        """No, or by chance unknown."""
+        return False if self._says("hello", order) else None
+
+    def overdue_band(self) -> e.Band | None:
+        """The band it was made with."""
+        return self._band
+
+
+class Entry(NamedTuple):
+    """One record of a log."""
+
+    offset: int
+    append_ms: int
+    event: e.Event
+
+
+def record(event: e.Event, event_id: str = "id") -> Recorded:
+    """The event as the codec hands it to the fold."""
+    return Recorded(event_id, type(event).__name__, "", "writer", event)
+
+
+def fold_entry(state: State, entry: Entry) -> Outcome:
+    """Fold one record of a log."""
+    return fold(state, record(entry.event), Meta(entry.offset, entry.append_ms))
+
+
+def fold_all(entries: list[Entry], state: State | None = None) -> State:
+    """The state after these records."""
+    state = State() if state is None else state
+    for entry in entries:
+        fold_entry(state, entry)
+    return state
+
+
+def rows_of(state: State) -> dict[Key, bytes]:
+    """Every row as it is saved; what two equal states share."""
+    return {(table, key): encode_row(row) for table, key, row in state.all_rows()}
+
+
+def indexes_of(state: State) -> dict[str, Any]:
+    """Every index, without the empty sets that an index may keep."""
+    return {
+        "apps_of_node": {node: apps for node, apps in state.apps_of_node.items() if apps},
+        "open_apps": state.open_apps,
+        "open_nodes": state.open_nodes,
+        "open_orders": state.open_orders,
+        "node_of_order": state.node_of_order,
+        "orders_of_pool": state.orders_of_pool,
+        "replacement": state.replacement,
+        "waking": state.waking,
+    }
+
+
+def saved_and_loaded(state: State, rng: random.Random | None = None) -> State:
+    """The state as it comes back from disk, rows in any order within what keeps the requests' order."""
+    rows: list[tuple[str, str, Row]] = [
+        (table, key, decode_row(table, encode_row(row))) for table, key, row in state.all_rows()
+    ]
+    if rng is not None:
+        requests = [row for row in rows if row[0] == "requests"]
+        rest = [row for row in rows if row[0] != "requests"]
+        rng.shuffle(rest)
+        rows = rest + requests
+    loaded = State()
+    loaded.load(rows, offset=state.offset, now_ms=state.now_ms)
+    return loaded
+
+
+class Chaos:
+    """Draws events that are mostly plausible in the state at hand."""
+
+    def __init__(self, seed: int, state: State) -> None:
+        self.rng = random.Random(seed)
+        self.state = state
+        self._count = 0
+
+    def draw(self) -> e.Event:
+        """The next event."""
+        kind = self.rng.choice(_KINDS)
+        return cast("e.Event", getattr(self, f"_{kind}")())
+
+    # --- values -------------------------------------------------------------------------------------
+
+    def _one(self, values: Any, default: Any) -> Any:
+        values = sorted(values)
+        return self.rng.choice(values) if values else default
+
+    def _offset(self, right: int) -> int:
+        """Mostly the right one."""
+        return right if self.rng.random() < 0.85 else self.rng.randint(0, self.state.offset + 2)
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _request(self) -> str:
+        return f"request-{self._number() if self.rng.random() < 0.95 else self.rng.randint(0, 9)}"
+
+    def _node(self) -> str:
+        return str(self._one(self.state.nodes, f"node-{IP}_9"))
+
+    def _app(self) -> str:
+        return self.rng.choice(APPS)
+
+    def _pool(self) -> str:
+        return self.rng.choice((POOLS[0], POOLS[0], POOLS[1]))
+
+    def _position(self) -> e.Position:
+        # Partition and offset move on with the log, so that mostly nothing is stale.
+        offset = self.state.offset * 10 + self.rng.randint(-20, 20)
+        return e.Position(self.rng.randint(0, 7), max(0, offset))
+
+    def _basis(self) -> dict[str, Any]:
+        wake = self.rng.choice((0, 1, 1_000, 60_000))
+        return {"term": self._offset(self.state.term.term), "based_on": 0, "policy": -1, "wake_ms": wake}
+
+    # --- facts --------------------------------------------------------------------------------------
+
+    def _registered(self) -> e.Event:
+        fresh = self.rng.random() < 0.7
+        order = self._one(self.state.open_orders, 1) if fresh else self._one(map(int, self.state.orders), 1)
+        node = self.state.node_of_order.get(order)
+        row = self.state.nodes[node] if node is not None else None
+        port = row.port if row is not None else 8_100 + self.rng.randint(1, 40)
+        pool = self.state.orders[str(order)].pool if str(order) in self.state.orders else self._pool()
+        old = self._offset(row.registration if row is not None else 0)
+        return e.NodeRegistered(
+            f"node-{IP}_{port}", f"claim-{self._number()}", order, old, IP, port, pool, 3, [], "boot",
+            self._position(),
+        )  # fmt: skip
+
+    def _provisioner(self) -> e.Event:
+        pool = self._pool()
+        row = self.state.pools.get(pool)
+        old = self._offset(row.registration if row else 0)
+        return e.ProvisionerRegistered(pool, f"claim-{self._number()}", old, "boot", self._position())
+
+    def _source(self) -> tuple[str, e.SourceKind, int]:
+        kind: e.SourceKind = self.rng.choice(("node", "node", "pool", "app", "lone"))
+        if kind == "node":
+            node = self._node()
+            row = self.state.nodes.get(node)
+            return node, kind, self._offset(row.registration if row else 0)
+        if kind == "pool":
+            pool = self._pool()
+            known = self.state.pools.get(pool)
+            return pool, kind, self._offset(known.registration if known else 0)
+        if kind == "app":
+            app = self._app()
+            running = self.state.apps.get(app)
+            return app, kind, self._offset(running.generation if running else 0)
+        return self.rng.choice(("service-lone", "deployer", APPS[0])), kind, 0
+
+    def _silent(self) -> e.Event:
+        source, kind, epoch = self._source()
+        at = self._position()
+        return e.SourceFellSilent(
+            source, kind, epoch, TOPIC, at.partition, at.offset, at.offset + 9, 10_001, 10_000
+        )
+
+    def _returned(self) -> e.Event:
+        source, kind, epoch = self._source()
+        at = self._position()
+        return e.SourceReturned(source, kind, epoch, TOPIC, at.partition, at.offset)
+
+    def _copy(self) -> tuple[str, int, str]:
+        app = self._app()
+        row = self.state.apps.get(app)
+        return app, self._offset(row.generation if row else 0), row.node if row else self._node()
+
+    def _started(self) -> e.Event:
+        return e.AppStarted(*self._copy(), self._position())
+
+    def _exited(self) -> e.Event:
+        reason: Literal["exited", "lost"] = self.rng.choice(("exited", "lost"))
+        return e.AppExited(*self._copy(), reason, self._position(), 1)
+
+    def _node_exited(self) -> e.Event:
+        order = self._one(map(int, self.state.orders), 1)
+        node = self.state.node_of_order.get(order, self.rng.choice(("", f"node-{IP}_8130")))
+        return e.NodeExited(order, self._pool(), node, "killed", self._position())
+
+    def _share(self) -> e.Event:
+        band: e.Band = self.rng.choice(("calm", "calm", "most", "all"))
+        return e.OverdueShareChanged(self._offset(self.state.term.term), band, 2, 3, [])
+
+    # --- requests -----------------------------------------------------------------------------------
+
+    def _submit(self) -> e.Event:
+        spec = AppSpec(self._app(), ["run"], slots=self.rng.choice((1, 1, 2)))
+        return e.AppSubmitted(self._request(), spec)
+
+    def _stop(self) -> e.Event:
+        return e.AppStopRequested(self._request(), self._app())
+
+    def _restart(self) -> e.Event:
+        return e.AppRestartRequested(self._request(), self._app())
+
+    def _nodes(self) -> e.Event:
+        return e.NodesRequested(self._request(), self._pool(), self.rng.randint(0, 2))
+
+    def _shutdown(self) -> e.Event:
+        return e.NodeShutdownRequested(self._request(), self._node())
+
+    def _confirm(self) -> e.Event:
+        return e.NodeDownConfirmed(self._request(), self._node())
+
+    def _release(self) -> e.Event:
+        return e.BrakeReleaseRequested(self._request())
+
+    def _configure(self) -> e.Event:
+        return e.PoolConfigured(self._request(), self._pool(), self.rng.randint(0, 4), 3)
+
+    def _policy(self) -> e.Event:
+        policy = Policy(
+            strategy=self.rng.choice(("spread", "binpack", "nonsense")),
+            destroy_silent_nodes=self.rng.random() < 0.5,
+            pool_nodes_max=self.rng.choice((0, 3, 100)),
+            app_give_up_after=self.rng.choice((2, 5)),
+        )
+        return e.PolicyChanged(self._request(), policy)
+
+    def _refused(self) -> e.Event:
+        return e.RequestRefused(self._request(), "no")
+
+    # --- decisions ----------------------------------------------------------------------------------
+
+    def _planner(self) -> e.Event:
+        return e.PlannerStarted(f"writer-{self.rng.randint(1, 3)}", self.rng.choice((0, 1, 1, 1)))
+
+    def _ordered(self) -> e.Event:
+        node = self._node() if self.rng.random() < 0.5 else ""
+        row = self.state.nodes.get(node)
+        lineage = row.lineage if row else 0
+        return e.NodeOrdered(
+            **self._basis(), pool=self._pool(), slots=3, port_floor=1, replaces=node, replaces_lineage=lineage
+        )
+
+    def _withdrawn(self) -> e.Event:
+        order = self._one(self.state.open_orders, 1)
+        return e.NodeOrderWithdrawn(**self._basis(), order=order, pool=self._pool(), reason="late")
+
+    def _down(self) -> e.Event:
+        node = self._node()
+        row = self.state.nodes.get(node)
+        reason: Literal["silent", "exited", "confirmed"] = self.rng.choice(("silent", "exited", "confirmed"))
+        return e.NodeDeclaredDown(
+            **self._basis(),
+            node=node,
+            registration=self._offset(row.registration if row else 0),
+            reason=reason,
+            destroy=self.rng.random() < 0.5,
+        )
+
+    def _left(self) -> e.Event:
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.NodeLeft(**self._basis(), node=node, registration=row.registration if row else 0)
+
+    def _strikes(self) -> tuple[str, int]:
+        pool = self._pool()
+        row = self.state.pools.get(pool)
+        return pool, row.strikes if row else 0
+
+    def _pool_held(self) -> e.Event:
+        pool, strikes = self._strikes()
+        return e.PoolHeldBack(**self._basis(), pool=pool, strikes=strikes)
+
+    def _pool_degraded(self) -> e.Event:
+        pool, strikes = self._strikes()
+        return e.PoolDegraded(**self._basis(), pool=pool, strikes=strikes)
+
+    def _placed(self) -> e.Event:
+        app, generation, _ = self._copy()
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.AppPlaced(
+            **self._basis(),
+            app=app,
+            node=node,
+            registration=row.registration if row else 0,
+            replaces=generation,
+            reason="new",
+        )
+
+    def _app_down(self) -> e.Event:
+        app, generation, _ = self._copy()
+        reason: Literal["silent", "never-beat"] = self.rng.choice(("silent", "never-beat"))
+        return e.AppDeclaredDown(**self._basis(), app=app, generation=generation, reason=reason)
+
+    def _app_held(self) -> e.Event:
+        app, generation, _ = self._copy()
+        return e.AppHeldBack(**self._basis(), app=app, generation=generation, strikes=2)
+
+    def _gave_up(self) -> e.Event:
+        app, generation, _ = self._copy()
+        return e.AppGaveUp(**self._basis(), app=app, generation=generation, failures=5)
+
+    def _pending(self) -> e.Event:
+        return e.AppLeftPending(**self._basis(), app=self._app(), reason=self.rng.choice(("one", "two")))
+
+    def _engaged(self) -> e.Event:
+        return e.BrakeEngaged(**self._basis(), band="most", overdue=2, nodes=3)
+
+    def _released(self) -> e.Event:
+        return e.BrakeReleased(**self._basis(), reason="calm")
+
+    def _timer(self) -> e.Event:
+        table, key = self._one(self.state.waking, ("apps", APPS[0]))
+        row = self.state.tables[table].get(key)
+        wake: Wake | None = getattr(row, "wake", None)
+        set_at = self._offset(wake.set_at if wake else 0)
+        return e.TimerFired(**self._basis(), table=table, key=key, set_at=set_at)
+
+
+_FACTS_AND_REQUESTS = (
+    *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
+    *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", "shutdown",
+    "confirm", "release", "configure", "policy", "refused", *("timer",) * 4,
+)  # fmt: skip
+_DECISIONS = (
+    *("ordered",) * 3, "withdrawn", *("down",) * 3, "left", "pool_held", "pool_degraded", *("placed",) * 4,
+    *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
+)  # fmt: skip
+_KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
+
+
+def wild_log(seed: int, length: int) -> Iterator[tuple[State, Entry]]:
+    """Records of every type, decisions that nobody made included; yields the state before each."""
+    state = State()
+    chaos = Chaos(seed, state)
+    at_ms = _AT_MS
+    past: list[e.Event] = []
+    starts: list[e.Event] = [
+        e.PoolConfigured("pool-1", POOLS[0], 3, 3),
+        e.PlannerStarted("writer-1", 1),
+    ]
+    for offset in range(length):
+        at_ms += chaos.rng.choice((0, 1, 50, 1_000, 30_000, -200))
+        if offset < len(starts):
+            event = starts[offset]
+        elif past and chaos.rng.random() < 0.1:
+            event = chaos.rng.choice(past)
+        else:
+            event = chaos.draw()
+        past.append(event)
+        entry = Entry(offset, at_ms, event)
+        yield state, entry
+        fold_entry(state, entry)
+
+
+def planned_log(seed: int, rounds: int) -> Iterator[tuple[State, FakeWitness, list[Entry]]]:
+    """Facts, requests and timers by chance, and after each what the planner decides; yields before its decisions.
+
+    The yielded list is the whole log so far; the decisions are appended to it after each yield.
+    """
+    state = State()
+    chaos = Chaos(seed, state)
+    log: list[Entry] = []
+
+    def append(event: e.Event) -> None:
+        entry = Entry(len(log), _AT_MS + len(log) * 700, event)
+        log.append(entry)
+        fold_entry(state, entry)
+
+    append(e.PoolConfigured("pool-1", POOLS[0], 3, 3))
+    append(e.PlannerStarted("writer-1", 1))
+    for number in range(rounds):
+        witness = FakeWitness(seed + number, certain=chaos.rng.random() < 0.7)
+        yield state, witness, log
+        for event in decide(state, witness):
+            append(event)
+        append(getattr(chaos, f"_{chaos.rng.choice(_FACTS_AND_REQUESTS)}")())
