@@ -118,8 +118,10 @@ class Supervisor:
             if names:
                 self._say(f"stopping {', '.join(names)}")
             await asyncio.gather(*(child.stop() for child in children))
-            # What the stopped ones left, while what it may need (Kafka) still runs.
-            await asyncio.to_thread(self._sweep)
+            # What the stopped ones left, while what it may need (Kafka) still runs. A stage of mere steps has left
+            # nothing, and the nodes still belong to the provisioner, which parks them for the next start.
+            if not all(child.spec.once for child in children):
+                await asyncio.to_thread(self._sweep)
         self._set_phase("failed" if self._failure else "stopped")
 
     def _sweep(self) -> None:
