@@ -16,7 +16,9 @@ from streams.local.ports import find_free_ports
 def _own_environment() -> None:
     """Remove settings of the person who runs the tests; where jars are kept stays."""
     for name in list(os.environ):
-        if name == "KAFKA_BOOTSTRAP_SERVERS" or (name.startswith("WATCHKEEP_") and name != "WATCHKEEP_CACHE_DIR"):
+        if name == "KAFKA_BOOTSTRAP_SERVERS" or (
+            name.startswith("WATCHKEEP_") and name != "WATCHKEEP_CACHE_DIR"
+        ):
             del os.environ[name]
 
 
