@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from sdk.contract.codec import DecodeError
 from streams.commands import CommandError
@@ -74,11 +76,15 @@ def step(state: RecordingState, entry: Entry) -> Step:
 
 def field_changes(change: Change) -> Iterator[tuple[str, Any, Any]]:
     """The fields of a row that differ, with the value before and after."""
-    old = {} if change.old is None else msgspec.to_builtins(change.old)
-    new = {} if change.new is None else msgspec.to_builtins(change.new)
+    old, new = _fields(change.old), _fields(change.new)
     for field in new | old:
         if old.get(field) != new.get(field):
             yield field, old.get(field), new.get(field)
+
+
+def _fields(row: Row | None) -> dict[str, Any]:
+    """All fields, those that have their default value too."""
+    return {} if row is None else {name: to_builtins(value) for name, value in asdict(row).items()}
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:

@@ -230,12 +230,12 @@ def make_specs(
 
 async def _run(settings: Settings, specs: list[AppSpec], *, timeout_s: float, no_wait: bool) -> None:
     from sdk.contract.requests import RunApp
-    from streams.asking import open_conversation
+    from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         ran = {spec.app for spec in specs if spec.app in talk.state.apps and _is_alive(talk.state, spec.app)}
         for spec in specs:
-            answer = await talk.ask(RunApp(spec))
+            answer = await talk.ask(RunApp(spec), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
             if spec.app in ran:
                 click.echo(
                     f"{spec.app} runs already; the new command counts from its next copy on.", err=True
@@ -317,7 +317,7 @@ async def _stop(settings: Settings, name: str, *, timeout_s: float, no_wait: boo
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         app = find_app(talk.state, name)
-        await _ask(talk, StopApp(app), app, quiet=not no_wait)
+        await _ask(talk, StopApp(app), app, timeout_s=timeout_s, quiet=not no_wait)
         if no_wait:
             return
         if not await talk.until(
@@ -350,15 +350,17 @@ async def _restart(settings: Settings, name: str, *, timeout_s: float, no_wait: 
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         app = find_app(talk.state, name)
-        offset = await _ask(talk, RestartApp(app), app, quiet=not no_wait)
+        offset = await _ask(talk, RestartApp(app), app, timeout_s=timeout_s, quiet=not no_wait)
         if no_wait:
             return
         await _wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
         click.echo(app)
 
 
-async def _ask(talk: Conversation, request: Request, app: str, *, quiet: bool) -> int:
-    answer = await talk.ask(request)
+async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: float, quiet: bool) -> int:
+    from streams.asking import ANSWER_WITHIN_S
+
+    answer = await talk.ask(request, timeout_s=min(timeout_s, ANSWER_WITHIN_S))
     if not quiet:
         click.echo(f"{app}: admitted (event {answer.offset})")
     return answer.offset

@@ -287,7 +287,7 @@ def _change_lines(change: Change) -> list[str]:
         if change.old is None
         else f"      {field}: {_value(old)} -> {_value(new)}"
         for field, old, new in field_changes(change)
-        if change.old is not None or new not in ("", None, [], {}, False)
+        if change.old is not None or new not in ("", None, [], {}, 0, -1)
     ]
     return [f"  {sign} {name}", *fields]
 

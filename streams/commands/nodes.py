@@ -171,14 +171,14 @@ def create_nodes(
 
 async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: float, no_wait: bool) -> None:
     from sdk.contract.requests import CreateNode
-    from streams.asking import open_conversation
+    from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     try:
         pool = pool_id(pool_name.removeprefix("pool-"))
     except ValueError as error:
         raise CommandError(f"{error}.") from None
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        answer = await talk.ask(CreateNode(pool, count))
+        answer = await talk.ask(CreateNode(pool, count), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
         click.echo(f"{pool} is asked for {count} more (event {answer.offset})", err=True)
         if no_wait:
             return
@@ -250,11 +250,11 @@ def confirm_down(
 async def _take_away(
     settings: Settings, node: str, request: Request, *, timeout_s: float, no_wait: bool
 ) -> None:
-    from streams.asking import open_conversation
+    from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         check_known(talk.state, node)
-        answer = await talk.ask(request)
+        answer = await talk.ask(request, timeout_s=min(timeout_s, ANSWER_WITHIN_S))
         if no_wait:
             click.echo(f"{node}: admitted (event {answer.offset})")
             return

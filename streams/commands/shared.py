@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
 from streams.commands import CommandError
 from streams.settings import Settings, load_settings
@@ -60,7 +61,10 @@ def output_option(*formats: str) -> Callable[[Command], Command]:
 
 def settings_of(bootstrap_servers: str | None, prefix: str | None) -> Settings:
     """The settings in force with these two flags."""
-    return load_settings(bootstrap_servers=bootstrap_servers, prefix=prefix)
+    flags = {"bootstrap_servers": bootstrap_servers, "prefix": prefix}
+    given = {key: value for key, value in flags.items() if value is not None}
+    # Laid over the settings in force, so that a flag does not hide what `up` handed to its children.
+    return msgspec.structs.replace(load_settings(), **given)
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -139,7 +143,7 @@ async def watch(look: Callable[[], Coroutine[Any, Any, str]]) -> None:
 
 # --- positions -----------------------------------------------------------------------------------------
 
-_AGO = re.compile(r"-((?P<h>\d+)h)?((?P<m>\d+)m(in)?)?((?P<s>\d+)s)?")
+_AGO = re.compile(r"-((?P<d>\d+)d)?((?P<h>\d+)h)?((?P<m>\d+)m(in)?)?((?P<s>\d+)s)?")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 
 
@@ -169,8 +173,8 @@ def parse_position(text: str, now: datetime) -> int | datetime:
         return int(text)
     ago = _AGO.fullmatch(text)
     if ago is not None and text != "-":
-        hours, minutes, seconds = (int(ago[unit] or 0) for unit in ("h", "m", "s"))
-        return now - timedelta(hours=hours, minutes=minutes, seconds=seconds)
+        days, hours, minutes, seconds = (int(ago[unit] or 0) for unit in ("d", "h", "m", "s"))
+        return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if _TIME_OF_DAY.fullmatch(text):
         hour, minute, second = (int(part) for part in f"{text}:00".split(":")[:3])
         at = now.replace(hour=hour, minute=minute, second=second, microsecond=0)
