@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
+# Started with the machine's own Python: go on with the one that scripts/setup made, whatever else is installed.
+_own_python = PROJECT_ROOT / ".venv" / "bin" / "python"
+if __name__ == "__main__" and _own_python.exists() and Path(sys.prefix) != PROJECT_ROOT / ".venv":
+    os.execv(_own_python, [str(_own_python), *sys.argv])
+
 try:
     import click
 except ModuleNotFoundError:
-    # Started with the machine's own Python: go on with the one that scripts/setup made.
-    _own_python = PROJECT_ROOT / ".venv" / "bin" / "python"
-    if not _own_python.exists() or Path(sys.prefix) == PROJECT_ROOT / ".venv":
-        sys.exit("The packages of Watchkeep are not installed here; run scripts/setup first.")
-    os.execv(_own_python, [str(_own_python), *sys.argv])
+    sys.exit("The packages of Watchkeep are not installed here; run scripts/setup first.")
 
 #: Must lie beside this file: their names are also those of other people's packages.
 PACKAGES = ("streams", "agents", "tables", "sdk")
