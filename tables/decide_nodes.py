@@ -75,6 +75,7 @@ def decide_orders(plan: Plan) -> None:
         if late and has_provisioner(state.pools[order.pool]) and plan.witness.has_hello(offset) is False:
             reason = f"no registration within {state.policy.register_within_ms} ms"
             plan.add(NodeOrderWithdrawn(**plan.basis, order=offset, pool=order.pool, reason=reason))
+            plan.struck.add(order.pool)
 
 
 def has_provisioner(pool: PoolRow) -> bool:
@@ -84,7 +85,7 @@ def has_provisioner(pool: PoolRow) -> bool:
 
 def decide_pools(plan: Plan) -> None:
     """Order nodes that a pool lacks, and hold back a pool whose creations fail."""
-    for pool in sorted(plan.state.pools):
+    for pool in sorted(plan.state.pools.keys() - plan.struck):
         row = plan.state.pools[pool]
         if not has_provisioner(row):
             continue

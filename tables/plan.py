@@ -31,6 +31,8 @@ class Plan:
         self.leaving: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
+        #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.
+        self.struck: set[str] = set()
         #: Free slots of nodes looked at, less what this call has placed there.
         self._free: dict[str, int] = {}
         #: Slots kept for the apps of a dead node, by the node that replaces it.

@@ -1,4 +1,4 @@
-"""Logs made by seeded chance: plausible, stale, doubled and absurd events in any order, and a witness to decide with."""
+"""Logs made by seeded chance: plausible, stale, doubled and absurd events in any order, and a fake witness."""
 
 import random
 from collections.abc import Iterator

@@ -1,7 +1,6 @@
 """The fold: the same rows whatever happened to its process, and nothing that makes it raise."""
 
 import random
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from sdk.contract.events import EVENT_TYPES, Event
 from tables.fold import Meta, fold_garbage
 from tables.fold_apps import TRANSITIONS
 from tables.invariants import check_invariants
+from tables.rows import AppRow
 from tables.state import State
 from tests.contract.strategies import of_struct
 from tests.tables.chaos import (
@@ -102,16 +102,15 @@ def test_invariants_hold_after_each_plausible_record(seed: int) -> None:
         _check_moves(before, state)
 
 
-def _check_moves(before: dict[str, object], state: State) -> None:
+def _check_moves(before: dict[str, AppRow], state: State) -> None:
     for key, row in state.apps.items():
-        old = cast("object", before.get(key))
+        old = before.get(key)
         if old is None:
             assert row.phase == "pending"
             continue
-        phase, generation = getattr(old, "phase"), getattr(old, "generation")  # noqa: B009  # any row
-        assert row.phase == phase or row.phase in TRANSITIONS[phase], (phase, row.phase)
-        assert row.generation >= generation
-        if row.generation > generation:
+        assert row.phase == old.phase or row.phase in TRANSITIONS[old.phase], (old.phase, row.phase)
+        assert row.generation >= old.generation
+        if row.generation > old.generation:
             assert row.phase == "placed"
 
 
