@@ -237,8 +237,13 @@ class ProcessProvider:
 
     def _kill_group(self, entry: Entry) -> None:
         found = procfs.look_up(entry.pid)
-        if found is not None and found.start == entry.start and found.group == entry.pid:
+        if found is None or found.start != entry.start:
+            return
+        if found.group == entry.pid:
             os.killpg(entry.pid, signal.SIGKILL)
+        else:
+            # Just forked: it does not lead a group yet and has started nothing.
+            procfs.send_signal(entry.pid, signal.SIGKILL)
 
     async def _end_group(self, entry: Entry) -> None:
         """Kill what is left of a node until nothing lives; bounded."""

@@ -1,0 +1,6 @@
+"""Lives and never beats."""
+
+import signal
+
+while True:
+    signal.pause()
