@@ -8,7 +8,7 @@ import msgspec
 
 from sdk.contract.ids import pool_id
 from streams.commands import CommandError
-from streams.log_source import open_source
+from streams.log_source import check_reachable, open_source
 from streams.reading import UNWATCHED_AFTER_MS, Heard, Reading, read_from, read_heard
 from streams.render import clock, duration
 from streams.settings import Settings
@@ -65,8 +65,9 @@ async def platform_status(settings: Settings) -> dict[str, Any]:
 
     status: dict[str, Any] = {"green": False, "missing": [], "brokers": False, "topics_ok": False}
     try:
+        await check_reachable(settings.bootstrap)
         faults = await asyncio.to_thread(check_topics, settings.bootstrap, settings.prefix)
-    except KafkaAwayError as error:
+    except (KafkaAwayError, CommandError) as error:
         return {**status, "missing": [str(error)]}
     status |= {"brokers": True, "topics_ok": not faults}
     missing = [f"topic {fault.topic} {fault.fault}" for fault in faults]

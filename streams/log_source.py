@@ -179,6 +179,16 @@ async def open_source(bootstrap: str, prefix: str) -> AsyncIterator[LogSource]:
         yield source
 
 
+async def check_reachable(bootstrap: str) -> None:
+    """Raise unless a Kafka answers.
+
+    Raises:
+        CommandError: none does.
+    """
+    async with _open_consumer(bootstrap, wait_ms=FETCH_WAIT_MS):
+        pass
+
+
 @contextlib.asynccontextmanager
 async def _open_consumer(bootstrap: str, *, wait_ms: int) -> AsyncIterator[AIOKafkaConsumer]:
     from aiokafka import AIOKafkaConsumer

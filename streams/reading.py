@@ -53,7 +53,9 @@ class Views:
     def __init__(self) -> None:
         self.rows: dict[ViewKey, bytes | None] = {}
         self.progress = -1
-        self.skipped = 0
+        #: Records without a usable key or progress, and keys whose newest row is unreadable.
+        self._garbled = 0
+        self._unreadable = 0
         #: Where reading goes on.
         self.starts: dict[Place, int] = {}
 
@@ -66,18 +68,23 @@ class Views:
             else:
                 self.rows[view] = value
         except _UNREADABLE:
-            self.skipped += 1
+            self._garbled += 1
+
+    @property
+    def skipped(self) -> int:
+        """Records that are no rows of anybody, as far as they were decoded."""
+        return self._garbled + self._unreadable
 
     def decode(self) -> tuple[list[tuple[str, str, Row]], int]:
         """Rows to load into a state, oldest request first, and their largest `as_of`."""
         found: list[tuple[str, str, Row]] = []
         newest = -1
-        self.skipped = 0
+        self._unreadable = 0
         for view, value in self.rows.items():
             try:
                 decoded = None if value is None else decode_view(value)
             except _UNREADABLE:
-                self.skipped += 1
+                self._unreadable += 1
                 continue
             if decoded is None:
                 continue

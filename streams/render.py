@@ -51,7 +51,7 @@ def duration(ms: int) -> str:
         return f"{ms} ms"
     seconds = ms // 1_000
     if seconds < _MINUTE_S:
-        return f"{ms / 1_000:.1f}".removesuffix(".0") + " s"
+        return f"{ms // 100 / 10:.1f}".removesuffix(".0") + " s"
     for unit_s, name, part_s, part in (
         (_HOUR_S, "min", 1, "s"),
         (_DAY_S, "h", _MINUTE_S, "min"),

@@ -6,7 +6,7 @@ import click
 
 from sdk.contract.topics import topic_specs
 from streams.commands import CANNOT_REACH_KAFKA, UNHEALTHY, CommandError
-from streams.commands.shared import output_option, platform_options, settings_of
+from streams.commands.shared import output_option, platform_options, run, settings_of
 from streams.render import coloured, table, to_json
 
 
@@ -31,12 +31,12 @@ def check(output: str, bootstrap_servers: str | None, prefix: str | None) -> Non
       python cli.py topics check
       python cli.py topics check -o json
     """
-    import logging
-
+    from streams.log_source import check_reachable
     from streams.topics import KafkaAwayError, check_topics
 
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     settings = settings_of(bootstrap_servers, prefix)
+    # The admin client needs longer to find that out, and leaves a socket open when it does.
+    run(check_reachable(settings.bootstrap))
     try:
         found = check_topics(settings.bootstrap, settings.prefix)
     except KafkaAwayError as error:
