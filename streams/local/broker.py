@@ -20,7 +20,7 @@ from typing import Final
 
 from streams.commands import CommandError
 from streams.local import fast_start
-from streams.local.jars import ProgressCallback, ensure_jars, is_fetched, no_progress
+from streams.local.jars import ProgressCallback, ensure_jars, is_fetched, kafka_dir, no_progress
 from streams.local.kafka_config import BrokerPlace, java_command, logging_properties, server_properties
 from streams.local.ports import check_port_free
 from streams.local.probe import probe_kafka
@@ -109,8 +109,11 @@ class LocalBroker:
         """
         home = self._place.home
         home.mkdir(parents=True, exist_ok=True)
-        check_disk(home)
+        check_disk(home, "the data is kept", "set data_dir to another disk")
         if not is_fetched(self._version):
+            cache = kafka_dir(self._version)
+            cache.mkdir(parents=True, exist_ok=True)
+            check_disk(cache, "Kafka's files are kept", "set WATCHKEEP_CACHE_DIR to another disk")
             step(f"fetch Kafka {self._version}")
         self._jars = ensure_jars(self._version, progress)
         logging = home / "logging.properties"
@@ -256,8 +259,8 @@ class LocalBroker:
             os.kill(self._process.pid, number)
 
 
-def check_disk(folder: Path) -> None:
-    """Raise BrokerError if there is too little room for Kafka to start.
+def check_disk(folder: Path, what: str, remedy: str) -> None:
+    """Raise BrokerError if there is too little room for Kafka to start; `what` and `remedy` go into the message.
 
     Raises:
         BrokerError: in plain words.
@@ -265,8 +268,7 @@ def check_disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < FREE_BYTES_MIN:
         raise BrokerError(
-            f"Only {free >> 20} MiB are free where the data is kept, {FREE_BYTES_MIN >> 20} are needed; "
-            "free some or set data_dir to another disk."
+            f"Only {free >> 20} MiB are free where {what}, {FREE_BYTES_MIN >> 20} are needed; free some or {remedy}."
         )
 
 

@@ -42,7 +42,7 @@ def prepare(settings: Settings, screen: Screen, *, demo: bool) -> tuple[Path, in
         screen.console.print(
             f"An earlier `up` was killed; stopped the {ended} processes that it left.", soft_wrap=True
         )
-    check_disk(data_dir)
+    check_disk(data_dir, "the data is kept", "set data_dir to another disk")
     broker = None
     if settings.own_broker:
         broker = create_broker(settings)
