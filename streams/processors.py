@@ -31,7 +31,7 @@ async def admit_requests(stream: Any, core: Core) -> None:
         try:
             asked = decode_request(message.value)
         except DecodeError as error:
-            core.dead_letter(message, str(error))
+            await asyncio.wrap_future(core.bury(message, str(error)))
             continue
         try:
             await asyncio.wrap_future(core.admit(asked))

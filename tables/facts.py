@@ -103,17 +103,18 @@ def _node_registered(hello: Hello, position: Position) -> NodeRegistered:
     )
 
 
-def _kind_of(watcher: Watcher, source: str) -> SourceKind:
-    if source in watcher.state.nodes or source.startswith("node-"):
-        return "node"
-    return "pool" if source.startswith("pool-") else "lone"
+def _kind_of(source: str, epoch: int) -> SourceKind:
+    """What a source is: a registration makes it a reporter, whatever has none beats for itself."""
+    if epoch == 0:
+        return "lone"
+    return "pool" if source.startswith("pool-") else "node"
 
 
 def _silence(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str) -> Iterator[Fact]:
     verdict = watch.silent[source]
     event = SourceFellSilent(
         source=source,
-        kind=_kind_of(watcher, source),
+        kind=_kind_of(source, verdict.epoch),
         epoch=verdict.epoch,
         topic_id=topic_id,
         partition=watch.partition,
@@ -139,7 +140,7 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
     session = watch.sessions[source]
     if source in watch.silent or session.last_offset < watch.begin:
         return
-    kind = _kind_of(watcher, source)
+    kind = _kind_of(source, session.epoch)
     if kind != "lone" and (reported := watch.reports.get(source)) is not None:
         if reported.offset != session.last_offset:
             return

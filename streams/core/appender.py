@@ -24,6 +24,8 @@ class Appender:
         self._topics = topics
         self.writer = writer
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Fails with the first error that is not Kafka's; the core ends with it.
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def append(self, events: list[tuple[str, Event, str]]) -> list[int]:
         """Append (id, event, cause) in this order and return their offsets.
@@ -48,17 +50,15 @@ class Appender:
         await self._producer.send_and_wait(topic, value, key=key, partition=partition)
 
     def later(self, work: Awaitable[object], failed: Callable[[], None] | None = None) -> None:
-        """Do `work` beside the loop; a Kafka error calls `failed`, any other ends the process loudly."""
+        """Do `work` beside the loop; a Kafka error calls `failed`, any other ends the core."""
         task = asyncio.ensure_future(_guard(work, failed))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a write of the core failed", "exception": error}
-            )
+        if not task.cancelled() and (error := task.exception()) is not None and not self.broken.done():
+            self.broken.set_exception(error)
 
     async def close(self) -> None:
         """Drop what is still under way."""

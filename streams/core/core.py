@@ -19,11 +19,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sdk.contract.codec import Asked, DecodeError, decode_event, decode_heartbeat, encode_heartbeat
-from sdk.contract.events import PlannerStarted, RequestRefused
+from sdk.contract.events import PlannerStarted
 from sdk.contract.heartbeats import Beat, Tick
-from sdk.contract.ids import derive_id
 from sdk.contract.topics import VIEW_TABLES, WIDE_PARTITIONS, Topics, partition_of
 from streams.clients import create_reader, create_writer, end_offsets, quieten_kafka_logs
+from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
@@ -34,7 +34,6 @@ from streams.core.snapshots import Snapshots
 from streams.core.ticker import Ticker
 from streams.core.viewing import Viewing
 from streams.topics import TopicIds, read_topic_ids
-from tables.admit import admit
 from tables.facts import Fact, FactOutbox, find_facts
 from tables.fold import Meta, fold, fold_garbage
 from tables.silence import PartitionWatch
@@ -102,12 +101,12 @@ class Core:
     def admit(self, asked: Asked) -> "Future[None]":
         """Append the answer to a request; done when it is acknowledged."""
         assert self._loop is not None
-        return asyncio.run_coroutine_threadsafe(self._admit(asked), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._admission.admit(asked), self._loop)
 
-    def dead_letter(self, record: object, reason: str) -> None:
-        """A record that the Faust side could not use."""
+    def bury(self, record: object, reason: str) -> "Future[None]":
+        """Write a dead letter about a record that the Faust side could not use; done when it stands."""
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(lambda: self._letters.meet(record, reason))
+        return asyncio.run_coroutine_threadsafe(self._admission.bury(record, reason), self._loop)
 
     # --- the thread ---------------------------------------------------------------------------------
 
@@ -149,12 +148,13 @@ class Core:
                 ("stop", self._stop.wait()),
             )
         ]
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [*tasks, self._appender.broken]
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for task in done:
-            task.result()
+        for ended in done:
+            ended.result()
         self._save()
         self._snapshots.close()
         await self._appender.close()
@@ -171,10 +171,11 @@ class Core:
         self._planning = Planning(state, self._watcher, self._appender)
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
         self._letters = Letters(self._appender, self._topics)
+        self._letters.restore(self._snapshots.load_letters())
+        self._admission = Admission(state, self._planning, self._appender, self._letters)
         self._viewing = Viewing(state, self._appender, self._topics, self._handover)
         self._back_at_end = False
         self._saved_at_s = 0.0
-        self._admitted_at = -1
         self._handover.attach_core(asyncio.get_running_loop(), self._viewing.owner_changed)
 
     async def _read_ids(self) -> TopicIds:
@@ -371,29 +372,9 @@ class Core:
     def _save(self) -> None:
         self._saved_at_s = time.monotonic()
         watches = self._watcher.watches.values()
-        self._snapshots.save(self.state, self._rows_unsaved, watches, topic_id=self._events_id)
+        letters = self._letters.pending
+        self._snapshots.save(self.state, self._rows_unsaved, watches, letters, topic_id=self._events_id)
         self._rows_unsaved.clear()
-
-    # --- requests -----------------------------------------------------------------------------------
-
-    async def _admit(self, asked: Asked) -> None:
-        while not self._planning.leads:
-            await asyncio.sleep(TURN_WITHIN_S / 2)
-        event = admit(self.state, asked)
-        while isinstance(event, RequestRefused) and self.state.offset < self._admitted_at:
-            # What it asks about may be in a request admitted a moment ago.
-            await asyncio.sleep(0.002)
-            event = admit(self.state, asked)
-        event_id = derive_id("admitted", asked.id)
-        while True:
-            try:
-                offsets = await self._appender.append([(event_id, event, asked.id)])
-            except KafkaError as error:
-                _log.warning("request %s was not acknowledged (%r): again", asked.id, error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                self._admitted_at = offsets[-1]
-                return
 
 
 async def _started(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:

@@ -58,8 +58,8 @@ class Letters:
         self._written: set[bytes] = set()
         self.overflow = 0
 
-    def meet(self, record: object, reason: str) -> None:
-        """A record (aiokafka's) that could not be used, and why."""
+    def meet(self, record: object, reason: str) -> bytes:
+        """A record (aiokafka's) that could not be used, and why; the key of its letter."""
         letter = DeadLetter(
             topic=record.topic,  # type: ignore[attr-defined]
             partition=record.partition,  # type: ignore[attr-defined]
@@ -71,11 +71,25 @@ class Letters:
             writer=self._appender.writer,
         )
         if letter.letter_key in self._written:
-            return
+            return letter.letter_key
         if len(self._pending) >= PENDING_MAX:
             self._pending.pop(next(iter(self._pending)))
             self.overflow += 1
         self._pending[letter.letter_key] = letter
+        return letter.letter_key
+
+    @property
+    def pending(self) -> list[DeadLetter]:
+        """Letters that nobody has read back yet; saved, because what they are about will not be read again."""
+        return list(self._pending.values())
+
+    def restore(self, letters: list[DeadLetter]) -> None:
+        """Take up letters saved before a restart."""
+        self._pending.update((letter.letter_key, letter) for letter in letters)
+
+    def is_written(self, key: bytes) -> bool:
+        """Whether a letter stands on its topic."""
+        return key in self._written
 
     def read_back(self, key: bytes) -> None:
         """A letter stands on its topic."""

@@ -26,8 +26,9 @@ _log = logging.getLogger(__name__)
 
 #: Pause before another try to lead, s: the lower bound and how much chance adds. Source: DESIGN 5.
 CLAIM_AGAIN_S = (1.0, 0.5)
-#: Pause after the fold dropped a decision of the term in force, s: the core disagrees with itself, and a loop
-#: would fill the log.
+#: A decision may race with a fact or a request and be dropped. After this many batches in a row with one, the core
+#: disagrees with itself, and a loop would fill the log: then it pauses this long, s.
+REFUSED_MAX = 3
 REFUSED_PAUSE_S = 1.0
 
 
@@ -50,6 +51,9 @@ class Planning:
         self._appending = False
         self._doubt = False
         self._paused_until_s = 0.0
+        #: Batches in a row in which a decision was dropped, and whether the one in flight has one.
+        self._refusals = 0
+        self._refused = False
         #: Term that this worker has begun to act in.
         self._acting_in = -1
         #: Id of the last record folded: the cause of what is decided from it.
@@ -65,9 +69,19 @@ class Planning:
         self.last_id = event_id
         if event_id in self._flight:
             self._flight.discard(event_id)
+            self._refused |= not accepted
             if not accepted and self.leads:
-                _log.warning("the fold dropped a decision of the term in force: %s", reason)
-                self._paused_until_s = time.monotonic() + REFUSED_PAUSE_S
+                _log.info("the fold dropped a decision of the term in force: %s", reason)
+            if not self._flight:
+                self._batch_read()
+
+    def _batch_read(self) -> None:
+        """The whole batch was folded."""
+        self._refusals = self._refusals + 1 if self._refused else 0
+        self._refused = False
+        if self._refusals >= REFUSED_MAX and self.leads:
+            _log.warning("decisions were dropped %d times in a row; pausing", self._refusals)
+            self._paused_until_s = time.monotonic() + REFUSED_PAUSE_S
 
     def term_read(self, event: PlannerStarted) -> bool:
         """A `PlannerStarted` counted; whether this worker begins to lead."""

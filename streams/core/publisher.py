@@ -18,6 +18,8 @@ from tables.state import State
 
 #: Orders that were not read back within this time are written again, ms.
 AGAIN_MS = 8_000
+#: After a failed write, ms since it was begun.
+FAILED_AGAIN_MS = 1_000
 
 
 class Publisher:
@@ -86,11 +88,14 @@ class Publisher:
         put = self._appender.put(
             self._topic, reporter.encode(), encode_orders(wanted), partition=partition_of(reporter)
         )
-        self._appender.later(put, lambda: self._forget(reporter))
+        self._appender.later(put, lambda: self._try_soon(reporter))
         return False
 
-    def _forget(self, reporter: str) -> None:
-        self._flight.pop(reporter, None)
+    def _try_soon(self, reporter: str) -> None:
+        """A write failed: again in a second, not in every turn."""
+        orders, at_ms = self._flight.get(reporter, (None, 0))
+        if orders is not None:
+            self._flight[reporter] = (orders, at_ms - AGAIN_MS + FAILED_AGAIN_MS)
 
 
 def _same(one: Orders, other: Orders) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from rocksdict import AccessType, Options, Rdict, WriteBatch
 
 from sdk.contract.policy import Policy
+from streams.core.letters import DeadLetter
 from tables.fold import FOLD_VERSION
 from tables.rows import Row, decode_row, encode_row
 from tables.silence import Checkpoint, PartitionWatch
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 _WRITE_BUFFER_BYTES = 4 << 20
 _SEPARATOR = b"\0"
 _HEAD = b"head"
+_LETTERS = b"letters"
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -83,9 +85,15 @@ class Snapshots:
         return sorted(found, key=lambda row: getattr(row[2], "offset", 0))
 
     def save(
-        self, state: State, changed: set[Key], watches: Iterable[PartitionWatch], *, topic_id: str
+        self,
+        state: State,
+        changed: set[Key],
+        watches: Iterable[PartitionWatch],
+        letters: list[DeadLetter],
+        *,
+        topic_id: str,
     ) -> None:
-        """Write the rows that changed, the offset and the watcher's checkpoints in one batch."""
+        """Write the rows that changed, the offset, checkpoints and letters in one batch."""
         batch = WriteBatch(raw_mode=True)
         for table, name in changed:
             key = _SEPARATOR.join((b"row", table.encode(), name.encode()))
@@ -96,9 +104,19 @@ class Snapshots:
                 batch.put(key, encode_row(row))
         head = Head(topic_id, FOLD_VERSION, state.offset, state.now_ms)
         batch.put(_HEAD, msgspec.json.encode(head))
+        batch.put(_LETTERS, msgspec.json.encode(letters))
         for watch in watches:
             batch.put(_watch_key(watch.partition), msgspec.json.encode(watch.dump()))
         self._db.write(batch)
+
+    def load_letters(self) -> list[DeadLetter]:
+        """Dead letters that were not written yet."""
+        raw = self._db.get(_LETTERS)
+        try:
+            return [] if raw is None else msgspec.json.decode(raw, type=list[DeadLetter])
+        except msgspec.MsgspecError as error:
+            _log.warning("saved dead letters are unreadable (%s)", error)
+            return []
 
     def load_watch(self, partition: int, policy: Policy) -> PartitionWatch | None:
         """The checkpoint of a heartbeat partition, if there is one that can be read."""

@@ -1,0 +1,62 @@
+"""Requests become events of the log, and unusable ones dead letters, before Faust acknowledges them. Shell."""
+
+import asyncio
+import logging
+
+from aiokafka.errors import KafkaError
+
+from sdk.contract.codec import Asked
+from sdk.contract.events import RequestRefused
+from sdk.contract.ids import derive_id
+from streams.core.appender import Appender
+from streams.core.letters import Letters
+from streams.core.planning import Planning
+from tables.admit import admit
+from tables.state import State
+
+_log = logging.getLogger(__name__)
+
+#: How often a condition of the core is looked at, s: half a turn.
+_LOOK_S = 0.05
+#: The same for the fold to reach an event appended a moment ago, which takes a few ms.
+_FOLD_S = 0.002
+#: Pause before an admission with an unknown outcome is appended again, s; the fold keeps the first.
+_AGAIN_S = 0.5
+
+
+class Admission:
+    """Answers requests, one after the other, in the worker that leads."""
+
+    def __init__(self, state: State, planning: Planning, appender: Appender, letters: Letters) -> None:
+        self._state = state
+        self._planning = planning
+        self._appender = appender
+        self._letters = letters
+        #: Offset of the last admission.
+        self._admitted_at = -1
+
+    async def admit(self, asked: Asked) -> None:
+        """Append the answer to a request; returns when it is acknowledged."""
+        while not self._planning.leads:
+            await asyncio.sleep(_LOOK_S)
+        event = admit(self._state, asked)
+        while isinstance(event, RequestRefused) and self._state.offset < self._admitted_at:
+            # What it asks about may be in a request admitted a moment ago.
+            await asyncio.sleep(_FOLD_S)
+            event = admit(self._state, asked)
+        event_id = derive_id("admitted", asked.id)
+        while True:
+            try:
+                offsets = await self._appender.append([(event_id, event, asked.id)])
+            except KafkaError as error:
+                _log.warning("request %s was not acknowledged (%r): again", asked.id, error)
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                self._admitted_at = offsets[-1]
+                return
+
+    async def bury(self, record: object, reason: str) -> None:
+        """Write a dead letter; returns when it was read back."""
+        key = self._letters.meet(record, reason)
+        while not self._letters.is_written(key):
+            await asyncio.sleep(_LOOK_S)
