@@ -10,6 +10,7 @@ from streams.commands import NOT_FOUND, USAGE, CommandError
 from streams.commands.nodes import no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
+    HelpfulGroup,
     complete_apps,
     now_ms,
     output_option,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 RUN_WITHIN_S = 60.0
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def apps() -> None:
     r"""Run, list, show, stop and restart applications.
 

@@ -13,6 +13,7 @@ import msgspec
 from sdk.contract.codec import DecodeError
 from streams.commands import NOT_FOUND, CommandError
 from streams.commands.shared import (
+    HelpfulGroup,
     Position,
     output_option,
     platform_options,
@@ -43,7 +44,7 @@ _TAIL = 20
 _VALUE_LENGTH_MAX = 100
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def events() -> None:
     r"""Follow, show and replay the log: everything that happened, and why.
 

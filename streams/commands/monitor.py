@@ -12,6 +12,7 @@ from sdk.contract.codec import DecodeError
 from sdk.contract.events import BrakeEngaged, BrakeReleased, BrakeReleaseRequested
 from streams.commands import OK, UNHEALTHY
 from streams.commands.shared import (
+    HelpfulGroup,
     now_ms,
     output_option,
     platform_options,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from tables.state import Key, State
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def monitor() -> None:
     r"""Who beats and who is silent.
 

@@ -10,6 +10,7 @@ from sdk.contract.ids import pool_id
 from streams.commands import NOT_FOUND, CommandError
 from streams.commands.shared import (
     FORMATS,
+    HelpfulGroup,
     complete_nodes,
     now_ms,
     output_option,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CREATE_WITHIN_S = 120.0
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def nodes() -> None:
     r"""List, show, create and shut down nodes.
 

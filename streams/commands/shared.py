@@ -37,6 +37,28 @@ BAR_AFTER_S = 1.0
 FORMATS = ("table", "json", "name")
 
 
+class HelpfulCommand(click.Command):
+    r"""A command whose docstring is raw: click's mark for examples, `\b`, counts in it all the same."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = _with_marks(self.help)
+
+
+class HelpfulGroup(click.Group):
+    """The same for a group and the commands in it."""
+
+    command_class = HelpfulCommand
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.help = _with_marks(self.help)
+
+
+def _with_marks(text: str | None) -> str | None:
+    return None if text is None else text.replace(r"\b", "\b")
+
+
 def platform_options(command: Command) -> Command:
     """Add the options that say which platform is meant."""
     for option in (

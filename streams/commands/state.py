@@ -10,6 +10,7 @@ import msgspec
 
 from streams.commands import FAILED, CommandError
 from streams.commands.shared import (
+    HelpfulCommand,
     Position,
     output_option,
     platform_options,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _SHOWN = ("nodes", "apps", "orders", "pools", "sources", "policy", "term", "brake")
 
 
-@click.command()
+@click.command(cls=HelpfulCommand)
 @click.argument("tables", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 @click.option("--at", "at", type=Position(), help="An offset or a time; the end of the log if not given.")
 @output_option("table", "json")

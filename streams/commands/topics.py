@@ -6,11 +6,11 @@ import click
 
 from sdk.contract.topics import topic_specs
 from streams.commands import CANNOT_REACH_KAFKA, UNHEALTHY, CommandError
-from streams.commands.shared import output_option, platform_options, run, settings_of
+from streams.commands.shared import HelpfulGroup, output_option, platform_options, run, settings_of
 from streams.render import coloured, table, to_json
 
 
-@click.group()
+@click.group(cls=HelpfulGroup)
 def topics() -> None:
     r"""Check the topics on Kafka.
 

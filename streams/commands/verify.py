@@ -5,11 +5,18 @@ from __future__ import annotations
 import click
 
 from streams.commands import FAILED
-from streams.commands.shared import output_option, platform_options, progress_bar, run, settings_of
+from streams.commands.shared import (
+    HelpfulCommand,
+    output_option,
+    platform_options,
+    progress_bar,
+    run,
+    settings_of,
+)
 from streams.render import duration, to_json
 
 
-@click.command()
+@click.command(cls=HelpfulCommand)
 @output_option("table", "json")
 @platform_options
 @click.pass_context

@@ -82,7 +82,8 @@ def test_help_has_examples(command: str) -> None:
     result = call(command, "--help")
 
     assert result.exit_code == OK
-    assert f"python cli.py {command}" in result.stdout
+    assert f"\n    python cli.py {command}" in result.stdout
+    assert "\\b" not in result.stdout
 
 
 # --- times ---------------------------------------------------------------------------------------------
