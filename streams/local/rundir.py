@@ -85,22 +85,38 @@ def read_run(data_dir: Path) -> dict[str, Any]:
 
 def find_leftovers(data_dir: Path) -> list[ProcessId]:
     """Return what still runs of an `up` that was killed: by the run file and by the mark."""
-    recorded = [
-        ProcessId(child["pid"], child["start"])
-        for child in read_run(data_dir).get("children", [])
-        if child.get("pid") and child.get("start")
-    ]
+    recorded = [process for child in _recorded(data_dir) if is_alive(process := _process_of(child))]
     marked = find_marked(run_mark(data_dir))
-    return [*(process for process in recorded if is_alive(process) and process not in marked), *marked]
+    return [*(process for process in recorded if process not in marked), *marked]
 
 
 def end_leftovers(data_dir: Path) -> int:
     """End what is left of a killed `up` and return how many processes that were.
 
-    The order does not matter for the state: everything is on the log or made again from it.
+    In the order of a usual stop: who needs Kafka to say goodbye waits in vain for one that is gone.
     """
-    left = find_leftovers(data_dir)
-    end_all(left, grace_s=_LEFTOVER_GRACE_S)
-    # A provisioner that was asked to stop may have been about to start one more.
+    count = len(find_leftovers(data_dir))
+    if count == 0:
+        return 0
+    waiting = _recorded(data_dir)
+    for stage in sorted({child.get("stage", 0) for child in waiting}, reverse=True):
+        ending = [child for child in waiting if child.get("stage", 0) == stage]
+        waiting = [child for child in waiting if child not in ending]
+        end_all(map(_process_of, ending), grace_s=_LEFTOVER_GRACE_S)
+        # A mere step has started nothing that stays.
+        if not all(child.get("once") for child in ending):
+            kept = [_process_of(child) for child in waiting]
+            strays = [process for process in find_marked(run_mark(data_dir)) if process not in kept]
+            end_all(strays, grace_s=_LEFTOVER_GRACE_S)
     end_all(find_marked(run_mark(data_dir)), grace_s=_LEFTOVER_GRACE_S)
-    return len(left)
+    return count
+
+
+def _recorded(data_dir: Path) -> list[dict[str, Any]]:
+    return [
+        child for child in read_run(data_dir).get("children", []) if child.get("pid") and child.get("start")
+    ]
+
+
+def _process_of(child: dict[str, Any]) -> ProcessId:
+    return ProcessId(child["pid"], child["start"])

@@ -92,13 +92,22 @@ class _Seconds(ProgressColumn):
         return Text(f"{seconds or 0:.1f} s", style="cyan")
 
 
-def show_summary(console: Console, run: dict[str, Any], status: dict[str, Any], bootstrap: str) -> None:
-    """Print what runs and what to type next."""
+def show_summary(
+    console: Console,
+    run: dict[str, Any],
+    status: dict[str, Any],
+    *,
+    nodes: list[tuple[str, str, str]],
+    bootstrap: str,
+) -> None:
+    """Print what runs and what to type next; `nodes` are id, place and status."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("NAME", "PID", "WHERE", "STATE"):
         table.add_column(heading, justify="right" if heading == "PID" else "left")
     for name, pid, where, state in _rows(run):
         table.add_row(name, pid, where, state)
+    for name, where, state in nodes:
+        table.add_row(name, "", where, state)
     console.print()
     console.print(table)
     console.print()

@@ -150,6 +150,7 @@ class Supervisor:
                 "restarts": child.restarts,
                 "since": child.since,
                 "note": child.spec.note,
+                "stage": child.spec.stage,
                 "once": child.spec.once,
             }
             for child in self.children

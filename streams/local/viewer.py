@@ -54,7 +54,8 @@ def watch(settings: Settings, *, supervisor: int) -> int:
     if not status.get("green"):
         console.print(f"Not green after {GREEN_TIMEOUT_S:.0f} s: {_missing(status)}.", soft_wrap=True)
         return UNHEALTHY
-    show_summary(console, run, status, settings.bootstrap)
+    nodes = asyncio.run(_list_nodes(settings))
+    show_summary(console, run, status, nodes=nodes, bootstrap=settings.bootstrap)
     return OK
 
 
@@ -93,6 +94,16 @@ async def _watch_green(settings: Settings, screen: Screen) -> dict[str, Any]:
             screen.detail(_GREEN, _missing(status))
         await asyncio.sleep(_POLL_S)
     return status
+
+
+async def _list_nodes(settings: Settings) -> list[tuple[str, str, str]]:
+    """Return id, place and status of each node that is there."""
+    from streams.reading import read_platform
+    from tables.views import node_status
+
+    reading = await read_platform(settings.bootstrap, settings.prefix)
+    there = [row for row in reading.state.nodes.values() if row.status == "active"]
+    return [(row.node, f"port {row.port}", node_status(row)) for row in there]
 
 
 def _missing(status: dict[str, Any]) -> str:
