@@ -24,6 +24,7 @@ BODY_BYTES_MAX = 4 << 10
 #: Patience with a half-sent request, and with an idle connection (apps beat every 5 s).
 REQUEST_WITHIN_S = 5.0
 IDLE_S = 60.0
+CLOSE_WITHIN_S = 1.0
 LOG_LINES_MAX = 5_000
 
 _decode_beat = msgspec.json.Decoder(tuple[str, int]).decode
@@ -93,7 +94,12 @@ class Endpoint:
             with contextlib.suppress(OSError, TimeoutError, h11.LocalProtocolError):
                 await _reply(connection, writer, Answer(error.error_status_hint))
         finally:
-            writer.transport.abort() if connection.our_state is h11.ERROR else writer.close()
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CLOSE_WITHIN_S):
+                    await writer.wait_closed()
+            # Whoever does not read our last words is not waited for.
+            writer.transport.abort()
 
     async def _serve_one(
         self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

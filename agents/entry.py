@@ -1,6 +1,7 @@
 """What both entry points do first: command line, log, signals. Shell of the agents."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -51,3 +52,9 @@ def boot_id() -> str:
 def describe(identity: Identity) -> str:
     """The agent in a line of its log."""
     return f"{identity.reporter} of pool {identity.pool}"
+
+
+def name_process(name: str) -> None:
+    """Show `name` in `top` and `ps -o comm`: a forked agent has the command line of its provisioner."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)

@@ -9,7 +9,7 @@ from agents import inputs as i
 from agents.disk import DirectoryLock, InUseError, read_record
 from agents.driver import Driver, StartError
 from agents.endpoint import Answers, Endpoint
-from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
+from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
 from agents.link import Link
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
@@ -132,6 +132,7 @@ def main(argv: list[str]) -> None:
 def run_from(path: str) -> None:
     """Run a node agent with the configuration at `path`."""
     config = read_config(path, NodeConfig)
+    name_process(f"node-{config.port}")
     set_up_log(config.log_level)
     try:
         DirectoryLock(Path(config.directory))

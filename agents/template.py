@@ -19,6 +19,7 @@ import traceback
 
 #: Imported once here instead of in each agent; that is the point of this process.
 from agents import node, procfs
+from agents.entry import name_process
 
 _MESSAGE_BYTES_MAX = 8_192
 
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> None:
 
 def serve(control: socket.socket) -> None:
     """Answer requests until the other end closes."""
+    name_process("node-template")
     while True:
         try:
             message, logs, _, _ = socket.recv_fds(control, _MESSAGE_BYTES_MAX, 1)

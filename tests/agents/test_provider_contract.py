@@ -1,12 +1,16 @@
 """What every provider promises; run with the process provider, plain and by template, and with the fake."""
 
 import asyncio
+import os
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from agents import procfs
+from agents.disk import read_holder
 from agents.process_provider import ProcessProvider
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig
@@ -59,9 +63,13 @@ class Maker:
 
 
 @pytest.fixture(params=["plain", "template", "fake"])
-def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
-    """A maker of each kind."""
-    return Maker(request.param, tmp_path)
+def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """A maker of each kind; what a failed test left running is ended."""
+    yield Maker(request.param, tmp_path)
+    for directory in (tmp_path / "nodes").glob("*"):
+        pid, start = read_holder(directory)
+        if procfs.is_alive(pid, start):
+            os.kill(pid, signal.SIGKILL)
 
 
 def free_port() -> int:
