@@ -76,14 +76,8 @@ class _Seldom(logging.Filter):
 def quieten_kafka_logs() -> None:
     """Keep the clients' loggers from writing a line for each retry of an outage."""
     seldom = _Seldom()
-    for name in (
-        "aiokafka",
-        "aiokafka.conn",
-        "aiokafka.client",
-        "aiokafka.cluster",
-        "aiokafka.producer.sender",
-    ):
-        logging.getLogger(name).addFilter(seldom)
-    for name in ("aiokafka.consumer.fetcher", "aiokafka.consumer.subscription_state", "aiokafka.helpers"):
+    # A filter counts for its own logger only, so each of theirs gets it.
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "aiokafka"]
+    for name in ("aiokafka", *names):
         logging.getLogger(name).addFilter(seldom)
     logging.getLogger("kafka").setLevel(logging.ERROR)
