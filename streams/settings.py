@@ -163,10 +163,33 @@ def load_settings(**flags: object) -> Settings:
         return msgspec.json.decode(resolved, type=Settings)
     if not given and not _is_anything_set(os.environ):
         return Settings()
+    return _resolve(given) if given else _resolve_cached()
+
+
+def _resolve(given: dict[str, object]) -> Settings:
     from streams.settings_sources import resolve
 
     settings, sources = resolve(given, os.environ, config_path())
     check_settings(settings, sources)
+    return settings
+
+
+def _resolve_cached() -> Settings:
+    """Return the settings of file and environment, resolved once and then remembered."""
+    from streams.settings_cache import find_settings, store_settings
+
+    ours = {name: text for name, text in os.environ.items() if _is_setting(name)}
+    config = config_path()
+    contract = PROJECT_ROOT / "sdk" / "contract" / "policy.py"
+    code = [Path(__file__), Path(__file__).with_name("settings_sources.py"), contract]
+    stored = find_settings(ours, config, code)
+    if stored:
+        try:
+            return msgspec.json.decode(stored, type=Settings)
+        except msgspec.DecodeError:
+            pass
+    settings = _resolve({})
+    store_settings(msgspec.json.encode(settings), ours, config, code)
     return settings
 
 
@@ -242,10 +265,13 @@ def config_path() -> Path:
     return Path(os.environ.get("WATCHKEEP_CONFIG") or PROJECT_ROOT / "watchkeep.toml")
 
 
+def _is_setting(name: str) -> bool:
+    return name == BOOTSTRAP_ENV or (name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS)
+
+
 def _is_anything_set(environ: Mapping[str, str]) -> bool:
     return (
-        bool(environ.get(BOOTSTRAP_ENV))
-        or any(name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS for name in environ)
+        any(_is_setting(name) for name in environ)
         or bool(environ.get("WATCHKEEP_CONFIG"))
         or config_path().exists()
     )

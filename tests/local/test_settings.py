@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streams import settings as settings_module
 from streams.settings import (
     RANGES,
     RESOLVED_ENV,
@@ -22,6 +23,7 @@ from streams.settings import (
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path of a settings file that only this test has."""
     path = tmp_path / "watchkeep.toml"
+    monkeypatch.setenv("WATCHKEEP_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WATCHKEEP_CONFIG", str(path))
     return path
 
@@ -153,6 +155,21 @@ def test_children_get_exactly_the_resolved_settings(config: Path, monkeypatch: p
     monkeypatch.setenv(RESOLVED_ENV, resolved_environment(settings)[RESOLVED_ENV])
 
     assert load_settings() == settings
+
+
+def test_settings_are_remembered_until_something_changes(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same file and variables need no second look; another file content does."""
+    config.write_text("workers = 3\n", encoding="utf-8")
+    first = load_settings()
+    monkeypatch.setattr(settings_module, "_resolve", lambda _: Settings(workers=9))
+
+    again = load_settings()
+    config.write_text("workers = 4\n", encoding="utf-8")
+    changed = load_settings()
+
+    assert (first.workers, again.workers, changed.workers) == (3, 3, 9)
 
 
 def test_every_number_has_a_range() -> None:
