@@ -1,5 +1,7 @@
 """What happens when nodes die, come back or are taken away: the whole core in a world with virtual time."""
 
+from itertools import pairwise
+
 import pytest
 
 from sdk.contract import events as e
@@ -165,7 +167,7 @@ def test_creation_that_fails_backs_off_and_degrades_the_pool() -> None:
     world.pool.fails = True
     world.run(40_000)
     times = world.times_of(e.NodeOrdered)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert [round(gap / 1_000) for gap in gaps[:5]] == [1, 2, 4, 8, 16]
     (degraded,) = world.of_type(e.PoolDegraded)
     assert degraded.strikes == 5

@@ -147,19 +147,21 @@ class Agent:
         self.registration, self.as_of = orders.registration, orders.as_of
         wanted = {(order.app, order.generation): order for order in orders.apps}
         for key, order in wanted.items():
-            if key not in self.copies and key not in self.copies_forgotten and not order.kill:
+            self._run(key, order)
+        for key, copy in self.copies.items():
+            if key not in wanted and key[1] <= orders.as_of and copy.status != "exited":
+                copy.end(0)
+        # An ended copy is reported until the log has a later generation.
+        apps = self.world.state.apps
+        self.copies = {key: copy for key, copy in self.copies.items() if apps[key[0]].generation <= key[1]}
+
+    def _run(self, key: tuple[str, int], order: AppOrder) -> None:
+        copy = self.copies.get(key)
+        if copy is None:
+            if key not in self.copies_forgotten and not order.kill:
                 self.copies[key] = Copy(order, self.world.now_ms)
-            elif order.kill and key in self.copies and self.copies[key].status != "exited":
-                self.copies[key].end(-9)
-        for key in [key for key in self.copies if key not in wanted and key[1] <= orders.as_of]:
-            if self.copies[key].status == "exited":
-                continue
-            self.copies[key].end(0)
-        hosted = self.world.state.apps
-        for app, generation in list(self.copies):
-            row = hosted.get(app)
-            if row is None or row.generation > generation:
-                del self.copies[app, generation]
+        elif order.kill and copy.status != "exited":
+            copy.end(-9)
 
     def _start_over(self) -> None:
         self.copies.clear()
