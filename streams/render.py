@@ -113,7 +113,8 @@ def to_json(value: Any) -> str:
 
 def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     """A node as the Node DB of the mission has it."""
-    apps = sorted(app for app in state.apps_of_node.get(row.node, ()) if is_hosted(state, state.apps[app]))
+    hosted = (state.apps[app] for app in sorted(state.apps_of_node.get(row.node, ())))
+    apps = [app.app for app in hosted if is_here(state, app)]
     active = row.status == "active"
     used = used_slots(state, row.node) if active else 0
     return {
@@ -139,6 +140,11 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     }
 
 
+def is_here(state: State, app: AppRow) -> bool:
+    """Whether a copy of the app is, or was last and shall be again, on the node its row names."""
+    return is_hosted(state, app) and app.phase not in ("pending", "stopped")
+
+
 def ordered_view(order: OrderRow) -> dict[str, Any]:
     """A node that is being created."""
     return {
@@ -160,7 +166,7 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
 
 def node_views(state: State, *, gone: bool) -> list[dict[str, Any]]:
     """Nodes that serve or are being created, oldest first; with `gone` also those that are down or left."""
-    rows = sorted(state.nodes.values(), key=lambda row: row.registration)
+    rows = sorted(state.nodes.values(), key=lambda row: row.order)
     known = [node_view(state, row) for row in rows if gone or row.status == "active"]
     open_orders = [order for order in state.orders.values() if is_order_open(state, order)]
     return known + [ordered_view(order) for order in sorted(open_orders, key=lambda order: order.order)]
@@ -174,7 +180,7 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "status": app_status(state, row),
         "alive": monitored.status if monitored is not None else 0,
         "wanted": row.wanted,
-        "node": row.node if is_hosted(state, row) else "",
+        "node": row.node if is_here(state, row) else "",
         "generation": row.generation,
         "since_ms": row.since_ms,
         "failure_count": row.failures,
@@ -203,7 +209,7 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         ]
         for view in views
     ]
-    return table(["node", "status", "slots", "since", "failures", "apps"], rows)
+    return table(["node", "status", "slots", "for", "failures", "apps"], rows)
 
 
 def _app_label(app: Mapping[str, str]) -> str:
@@ -225,7 +231,7 @@ def apps_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         ]
         for view in views
     ]
-    return table(["app", "status", "node", "generation", "since", "failures", "why"], rows)
+    return table(["app", "status", "node", "generation", "for", "failures", "why"], rows)
 
 
 # --- events --------------------------------------------------------------------------------------------

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from sdk.contract.codec import DecodeError
-from sdk.contract.events import BrakeEngaged, BrakeReleased, BrakeReleaseRequested
 from streams.commands import OK, UNHEALTHY
 from streams.commands.shared import (
     HelpfulGroup,
@@ -30,7 +28,6 @@ from tables.views import monitor as monitor_row
 if TYPE_CHECKING:
     from streams.log_source import Entry
     from streams.settings import Settings
-    from tables.fold import Outcome
     from tables.state import Key, State
 
 
@@ -143,8 +140,8 @@ async def _watch(settings: Settings) -> None:
         for line in lines.first():
             click.echo(line)
         async for entry in source.read_log(reading.end):
-            outcome = fold_entry(reading.state, entry)
-            for line in lines.after(entry, outcome):
+            fold_entry(reading.state, entry)
+            for line in lines.after(entry):
                 click.echo(line)
 
 
@@ -155,6 +152,7 @@ class WatchLines:
         self._state = state
         self._changed: set[Key] = state.listen()
         self._status: dict[str, int] = {}
+        self._braked = state.brake.engaged >= 0
         for table in ("nodes", "apps", "pools", "sources"):
             for source in state.tables[table]:
                 monitored = monitor_row(state, source)
@@ -170,7 +168,7 @@ class WatchLines:
         if words := brake_words(self._state):
             yield f"{stamp(self._state.now_ms)}  brake {coloured('Active')} ({words})"
 
-    def after(self, entry: Entry, outcome: Outcome) -> Iterator[str]:
+    def after(self, entry: Entry) -> Iterator[str]:
         """The lines for an event that was just folded."""
         changed, sources = self._changed.copy(), set[str]()
         self._changed.clear()
@@ -187,11 +185,11 @@ class WatchLines:
             if self._status.get(source, 0) != monitored.status:
                 yield watch_line(entry.append_ms, monitored)
             self._status[source] = monitored.status
-        if outcome.accepted and not isinstance(entry.said, DecodeError):
-            if isinstance(entry.said.event, BrakeEngaged):
-                yield f"{stamp(entry.append_ms)}  brake Active ({brake_words(self._state)})"
-            elif isinstance(entry.said.event, BrakeReleased | BrakeReleaseRequested):
-                yield f"{stamp(entry.append_ms)}  brake Inactive"
+        braked = self._state.brake.engaged >= 0
+        if braked != self._braked:
+            self._braked = braked
+            why = f" ({brake_words(self._state)})" if braked else ""
+            yield f"{stamp(entry.append_ms)}  brake {coloured('Active' if braked else 'Inactive')}{why}"
 
 
 def is_expected(state: State, source: str) -> bool:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from sdk.contract.events import AppExited, NodeDeclaredDown, NodeExited, Position
+from sdk.contract.events import (
+    AppExited,
+    BrakeEngaged,
+    BrakeReleaseRequested,
+    NodeDeclaredDown,
+    NodeExited,
+    OverdueShareChanged,
+    Position,
+)
 from streams.commands import CANNOT_REACH_KAFKA, OK, USAGE, CommandError
 from streams.commands.apps import find_app, is_settled, make_specs
 from streams.commands.monitor import WatchLines
@@ -160,7 +169,7 @@ def watched(log: Log, start: int) -> list[str]:
     for entry in log.entries:
         assert entry.raw is not None
         copy = other.add_raw(entry.raw)
-        new = list(lines.after(copy, other.outcomes[-1]))
+        new = list(lines.after(copy))
         if entry.offset >= start:
             printed += new
     return [line.split("  ", 1)[1] for line in printed]
@@ -206,6 +215,22 @@ def test_watch_announces_who_is_new_once_it_is_active() -> None:
         "node-127.0.0.1_8082",
         "application-7",
     ]
+
+
+def test_watch_says_when_the_brake_comes_on_and_why() -> None:
+    """The brake is a line of its own, once; a release while it is off is none."""
+    log = Log()
+    log.start(nodes=3)
+    start = log.end
+    log.add(BrakeReleaseRequested("request-early"))
+    log.add(OverdueShareChanged(log.term, "all", 3, 3, []))
+    log.add(BrakeEngaged(term=log.term, based_on=log.end - 1, policy=-1, band="all", overdue=3, nodes=3))
+    log.add(BrakeReleaseRequested("request-late"))
+
+    lines = watched(log, start)
+
+    assert [click.unstyle(line).split()[:2] for line in lines] == [["brake", "Active"], ["brake", "Inactive"]]
+    assert "3 of 3 nodes overdue" in lines[0]
 
 
 # --- asking --------------------------------------------------------------------------------------------
