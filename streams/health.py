@@ -192,7 +192,7 @@ def unwatched_words(reading: Reading, now_ms: int) -> str:
 
 def _not_watched(tick_ms: int | None, oldest_ms: int | None, now_ms: int) -> str:
     if tick_ms is not None:
-        return f"not watched since {clock(tick_ms, now_ms=now_ms)} ({duration(now_ms - tick_ms)} ago): no worker runs"
+        return f"not watched since {clock(tick_ms, now_ms=now_ms)} ({duration(now_ms - tick_ms)} ago): no worker ticks"
     if oldest_ms is not None:
-        return f"not watched since before {clock(oldest_ms, now_ms=now_ms)}: no worker runs"
-    return "not watched: no worker has run for a day or ever"
+        return f"not watched since before {clock(oldest_ms, now_ms=now_ms)}: no worker ticks"
+    return "not watched: no worker has ticked for a day, or ever"

@@ -71,7 +71,12 @@ def step(state: RecordingState, entry: Entry) -> Step:
     """Fold one record and say what it did."""
     state.changes = []
     outcome = fold_entry(state, entry)
-    return Step(entry, outcome, state.changes)
+    # A row that was put twice changed once: from what it was before to what it is now.
+    merged: dict[tuple[str, str], Change] = {}
+    for change in state.changes:
+        first = merged.get((change.table, change.key), change)
+        merged[change.table, change.key] = change._replace(old=first.old)
+    return Step(entry, outcome, list(merged.values()))
 
 
 def field_changes(change: Change) -> Iterator[tuple[str, Any, Any]]:

@@ -42,6 +42,16 @@ if TYPE_CHECKING:
 _TAIL = 20
 #: Longest value of a field shown in a replay; `-o json` has all of it.
 _VALUE_LENGTH_MAX = 100
+#: Fields of rows that are points in time.
+_TIMES = (
+    "since_ms",
+    "registered_at_ms",
+    "ordered_at_ms",
+    "started_at_ms",
+    "submitted_at_ms",
+    "engaged_at_ms",
+    "at_ms",
+)
 
 
 @click.group(cls=HelpfulGroup)
@@ -284,15 +294,18 @@ def _change_lines(change: Change) -> list[str]:
         return [f"  - {name} is forgotten"]
     sign = "+" if change.old is None else "~"
     fields = [
-        f"      {field}: {_value(new)}"
-        if change.old is None
-        else f"      {field}: {_value(old)} -> {_value(new)}"
+        f"      {field}: " + ("" if change.old is None else f"{_value(field, old)} -> ") + _value(field, new)
         for field, old, new in field_changes(change)
         if change.old is not None or new not in ("", None, [], {}, 0, -1)
     ]
     return [f"  {sign} {name}", *fields]
 
 
-def _value(value: Any) -> str:
+def _value(field: str, value: Any) -> str:
+    if field in _TIMES and isinstance(value, int) and value > 0:
+        return stamp(value)
+    if field == "wake" and isinstance(value, dict):
+        fired = "fired, " if value.get("fired") else ""
+        return f"{fired}due at {clock(value['due_at_ms'])} (asked by {value['set_at']})"
     text = "-" if value is None else msgspec.json.encode(value).decode()
     return text if len(text) <= _VALUE_LENGTH_MAX else text[: _VALUE_LENGTH_MAX - 1] + "…"
