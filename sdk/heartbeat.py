@@ -334,7 +334,7 @@ class _KafkaWay:
                 key=self._source.encode(),
                 value=encode_heartbeat(beat),
                 partition=partition_of(self._source),
-            ).get(timeout=KAFKA_DELIVERY_MS / 1000)
+            ).get(timeout=KAFKA_DELIVERY_MS / 1000 + 1)
         except Exception:
             # A fresh client meets a broker that came back without the pauses that the old one has grown into.
             self.close()
@@ -344,7 +344,10 @@ class _KafkaWay:
         """Drop the client and what it still holds."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.close(timeout=0)
+            try:
+                producer.close(timeout=0)
+            except Exception as error:  # noqa: BLE001 - it is being thrown away; rule 1
+                _log("debug", f"{self._source}: closing the Kafka client: {error}")
 
     def _new_producer(self) -> Any:
         import logging
@@ -385,7 +388,7 @@ def _source_name(source: str | None) -> str:
     """The name to beat under: the argument, or what the agent called this app."""
     managed = os.environ.get("WATCHKEEP_APP_ID", "")
     name = source or managed
-    if not name.startswith(_KINDS) or name in _KINDS or any(not ("!" <= letter <= "~") for letter in name):
+    if not name.startswith(_KINDS) or name in _KINDS or not _is_plain(name):
         raise ValueError(
             f"source {name!r:.80}: expected node-<ip>_<port>, application-<app instance id> or "
             f"service-<service name>"
@@ -394,6 +397,11 @@ def _source_name(source: str | None) -> str:
         _log("warning", f"{name}: inside {managed} beats go to its agent under that name")
         return managed
     return name
+
+
+def _is_plain(name: str) -> bool:
+    """Whether the name holds nothing that JSON or HTTP would have to escape."""
+    return all("!" <= letter <= "~" and letter not in '"\\' for letter in name)
 
 
 def _choose_way(source: str, bootstrap: str | None, prefix: str | None) -> _Way:

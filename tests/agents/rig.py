@@ -1,11 +1,14 @@
 """A runner with a virtual clock around it: time moves only when a test says so."""
 
+from typing import TypeVar
+
 from agents import inputs as i
 from agents.runner import advance, next_wake
 from agents.state import Found, Identity, Image, State, first_state
 from sdk.contract.heartbeats import AppEntry, Hello, NodeEntry, PoolReport, Report
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 
+T = TypeVar("T")
 NODE = "node-10.0.0.1_8101"
 POOL = "pool-home"
 LOG = "log-1"
@@ -25,7 +28,11 @@ class Rig:
     """An agent under test: its state, its time, and everything it ever said."""
 
     def __init__(
-        self, identity: Identity | None = None, *, image: Image | None = None, found: list[Found] | None = None
+        self,
+        identity: Identity | None = None,
+        *,
+        image: Image | None = None,
+        found: list[Found] | None = None,
     ) -> None:
         self.identity = identity or node_identity()
         self.state: State = first_state(self.identity, image or Image(), found or [])
@@ -74,14 +81,18 @@ class Rig:
         self.now_ms = end_ms
         return out + self.give()
 
-    def node_orders(self, *apps: AppOrder, as_of: int = 100, registration: int = 50, **more: object) -> i.OrdersRead:
+    def node_orders(
+        self, *apps: AppOrder, as_of: int = 100, registration: int = 50, **more: object
+    ) -> i.OrdersRead:
         """Orders with our claim unless `more` says otherwise."""
         fields = {"claim": self.claim, "topic_id": LOG, **more}
         return i.OrdersRead(
             NodeOrders(reporter=NODE, registration=registration, as_of=as_of, apps=list(apps), **fields)  # type: ignore[arg-type]
         )
 
-    def pool_orders(self, *nodes: NodeOrder, as_of: int = 100, registration: int = 50, **more: object) -> i.OrdersRead:
+    def pool_orders(
+        self, *nodes: NodeOrder, as_of: int = 100, registration: int = 50, **more: object
+    ) -> i.OrdersRead:
         """Orders of the pool with our claim unless `more` says otherwise."""
         fields = {"claim": self.claim, "topic_id": LOG, **more}
         return i.OrdersRead(
@@ -126,16 +137,21 @@ def app(name: str = "application-a", generation: int = 90, **more: object) -> Ap
     return AppOrder(name, generation, ["true"], **more)  # type: ignore[arg-type]
 
 
-def of_kind(out: list[i.Instruction], kind: type) -> list[i.Instruction]:
+def of_kind(out: list[i.Instruction], kind: type[T]) -> list[T]:
     """The instructions of one kind."""
     return [it for it in out if isinstance(it, kind)]
 
 
-def reports(out: list[i.Instruction]) -> list[Report | PoolReport]:
-    """The reports among them."""
-    return [it.record for it in out if isinstance(it, i.Send) and not isinstance(it.record, Hello)]
+def reports(out: list[i.Instruction]) -> list[Report]:
+    """The reports of a node among them."""
+    return [it.record for it in of_kind(out, i.Send) if isinstance(it.record, Report)]
+
+
+def pool_reports(out: list[i.Instruction]) -> list[PoolReport]:
+    """The reports of a pool among them."""
+    return [it.record for it in of_kind(out, i.Send) if isinstance(it.record, PoolReport)]
 
 
 def hellos(out: list[i.Instruction]) -> list[Hello]:
     """The hellos among them."""
-    return [it.record for it in out if isinstance(it, i.Send) and isinstance(it.record, Hello)]
+    return [it.record for it in of_kind(out, i.Send) if isinstance(it.record, Hello)]

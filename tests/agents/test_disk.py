@@ -17,7 +17,7 @@ def test_write_replaces_whole_files(tmp_path: Path) -> None:
     for content in (b"first, longer", b"second"):
         disk.write_atomic(path, content)
     assert path.read_bytes() == b"second"
-    assert os.listdir(tmp_path) == ["x"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b'{"as_of":"x"}', b"\xff"])

@@ -24,7 +24,7 @@ def play(act: Act) -> None:
             return (app, generation) == ("application-a", 7)
 
         endpoint = Endpoint(
-            Answers(take, lambda: {"node": "n"}, lambda: [], lambda app, lines: f"{app} {lines}".encode())
+            Answers(take, lambda: {"node": "n"}, list, lambda app, lines: f"{app} {lines}".encode())
         )
         port = await endpoint.listen("127.0.0.1", 0)
         try:
@@ -122,7 +122,11 @@ def test_log_tail_is_bounded() -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.one_of(st.binary(max_size=3_000), st.binary(max_size=200).map(lambda it: b"POST /beats HTTP/1.1\r\n" + it)))
+@given(
+    st.one_of(
+        st.binary(max_size=3_000), st.binary(max_size=200).map(lambda it: b"POST /beats HTTP/1.1\r\n" + it)
+    )
+)
 def test_garbage_hurts_nobody(garbage: bytes) -> None:
     """Whatever comes, the endpoint answers the next request."""
 

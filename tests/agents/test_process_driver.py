@@ -33,7 +33,9 @@ def test_app_knows_who_it_is(tmp_path: Path) -> None:
         exits: list[tuple[object, ...]] = []
         driver = make(tmp_path, exits)
         show = "import os, sdk; print(sorted((k, v) for k, v in os.environ.items() if k.startswith('WATCHKEEP_')))"
-        wish = AppOrder("application-a", 7, ["python3", "-c", show], {"WATCHKEEP_GENERATION": "9", "MINE": "1"})
+        wish = AppOrder(
+            "application-a", 7, ["python3", "-c", show], {"WATCHKEEP_GENERATION": "9", "MINE": "1"}
+        )
         await driver.start(wish)
         await until(lambda: exits)
         said = driver.log_tail("application-a", 10).decode()

@@ -51,7 +51,9 @@ def make(folder: Path, exits: list[tuple[object, ...]]) -> ProcessProvider:
 
 def processes_of(pid: int, node: str) -> list[int]:
     """All that lives of a node."""
-    return procfs.select(lambda it: it.session == pid or procfs.has_marks(it.pid, {"WATCHKEEP_NODE_ID": node}))
+    return procfs.select(
+        lambda it: it.session == pid or procfs.has_marks(it.pid, {"WATCHKEEP_NODE_ID": node})
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -1,11 +1,13 @@
 """The runner of a node agent, rule by rule."""
 
+from itertools import pairwise
+
 import pytest
-from tests.agents.rig import LOG, NODE, Rig, app, hellos, of_kind, reports
 
 from agents import inputs as i
 from agents.state import Exit, Found, Image, is_beat_welcome
 from sdk.contract.orders import NodeOrders
+from tests.agents.rig import LOG, NODE, Rig, app, hellos, of_kind, reports
 
 
 def test_says_hello_at_once_and_each_second() -> None:
@@ -255,7 +257,7 @@ def test_reports_come_every_two_and_a_half_seconds() -> None:
         rig.give(i.Beaten("application-a", 90))
         rig.wait(2_500)
     times = [at for at, it in rig.history[start:] if isinstance(it, i.Send)]
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert all(2_250 <= gap <= 2_750 for gap in gaps)
     assert len(set(gaps)) > 10
 
@@ -268,8 +270,8 @@ def test_late_app_is_reported_when_its_age_reaches_the_limit() -> None:
     rig.now_ms = 10
     rig.give(i.Beaten("application-a", 90))
     rig.wait(4_100)
-    late = [(at, it.record) for at, it in rig.history if isinstance(it, i.Send) and at == 4_010]
-    assert [record.apps[0].age_ms for _, record in late] == [4_000]
+    late = reports([it for at, it in rig.history if at == 4_010])
+    assert [record.apps[0].age_ms for record in late] == [4_000]
     rig.wait(50)
     assert reports(rig.give(i.Beaten("application-a", 90)))[0].apps[0].age_ms == 0
 

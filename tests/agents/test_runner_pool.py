@@ -1,10 +1,9 @@
 """The same runner when its things are nodes."""
 
-from tests.agents.rig import Rig, of_kind, pool_identity, reports
-
 from agents import inputs as i
 from agents.state import Found
 from sdk.contract.orders import NodeOrder
+from tests.agents.rig import Rig, of_kind, pool_identity, pool_reports
 
 WISH = NodeOrder(order=80, slots=4, port_floor=8_101)
 
@@ -24,7 +23,7 @@ def test_order_creates_a_node_once() -> None:
     rig.wait(100)
     out = rig.give(rig.pool_orders(WISH, as_of=101)) + rig.give(rig.pool_orders(WISH, as_of=102))
     assert [it.epoch for it in of_kind(out, i.Spawn)] == [80]
-    assert reports(out)[0].nodes[0].status == "starting"
+    assert pool_reports(out)[0].nodes[0].status == "starting"
 
 
 def test_node_runs_once_its_agent_answers() -> None:
@@ -32,7 +31,7 @@ def test_node_runs_once_its_agent_answers() -> None:
     rig = make_pool(WISH)
     rig.give(i.Spawned("80", 80, 77, "node-x"))
     rig.wait(100)
-    entry = reports(rig.give(i.Beaten("80", 80)))[0].nodes[0]
+    entry = pool_reports(rig.give(i.Beaten("80", 80)))[0].nodes[0]
     assert (entry.node, entry.status, entry.pid) == ("node-x", "running", 77)
 
 
@@ -41,7 +40,7 @@ def test_dead_node_is_reported_until_orders_forget_it() -> None:
     rig = make_pool(WISH)
     rig.give(i.Spawned("80", 80, 77, "node-x"))
     rig.wait(100)
-    entry = reports(rig.give(i.Exited("80", 80, -9, "killed by signal 9")))[0].nodes[0]
+    entry = pool_reports(rig.give(i.Exited("80", 80, -9, "killed by signal 9")))[0].nodes[0]
     assert (entry.status, entry.exit_code, entry.reason) == ("exited", -9, "killed by signal 9")
     rig.wait(10_000)
     assert rig.node_entry(80) is not None
@@ -56,11 +55,11 @@ def test_absent_node_is_destroyed_and_told() -> None:
     out = rig.give(rig.pool_orders(as_of=102))
     assert of_kind(out, i.Kill)
     assert not of_kind(out, i.Stop)
-    assert reports(out)[0].nodes[0].status == "stopping"
+    assert pool_reports(out)[0].nodes[0].status == "stopping"
     rig.wait(100)
     rig.is_kafka_there = False
     out = rig.give(i.Exited("80", 80, -9))
-    assert reports(out)[0].nodes[0].status == "exited"
+    assert pool_reports(out)[0].nodes[0].status == "exited"
     assert not of_kind(out + rig.wait(5_000), i.Forget)
     rig.is_kafka_there = True
     assert of_kind(rig.wait(5_000), i.Forget)
@@ -105,5 +104,5 @@ def test_creation_that_fails_is_an_exit_without_a_name() -> None:
     """What never came to be is reported exited, so that the planner can try again."""
     rig = make_pool(WISH)
     rig.wait(100)
-    entry = reports(rig.give(i.Exited("80", 80, 127, "no free port")))[0].nodes[0]
+    entry = pool_reports(rig.give(i.Exited("80", 80, 127, "no free port")))[0].nodes[0]
     assert (entry.node, entry.status, entry.reason) == ("", "exited", "no free port")

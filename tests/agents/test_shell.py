@@ -112,7 +112,7 @@ def test_stop_leaves_nothing_running(tmp_path: Path) -> None:
 
     async def act(shell: Shell, way: FakeWay) -> None:
         way.order(AppOrder("application-a", 90, ["sleep"]), as_of=100)
-        await until(lambda: way.statuses())
+        await until(way.statuses)
 
     play(tmp_path, act, world=world)
     assert (world.running, world.book) == (set(), {})
@@ -142,7 +142,7 @@ def test_woken_agent_reads_before_it_judges(tmp_path: Path) -> None:
 
     async def act(shell: Shell, way: FakeWay) -> None:
         way.order(AppOrder("application-a", 90, ["sleep"]), as_of=100)
-        await until(lambda: way.statuses())
+        await until(way.statuses)
         shell.feed(i.Beaten("application-a", 90))
         await until(lambda: way.statuses() == {"application-a": "running"})
         skew[0] += 3_600.0
