@@ -8,7 +8,8 @@ from typing import Any
 import faust
 import pytest
 from faust.topics import Topic
-from faust.transport.consumer import Consumer, IntervalTree
+from faust.transport import consumer as faust_consumer
+from faust.transport.consumer import Consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types.tuples import TP
 
@@ -47,7 +48,7 @@ def _consumer(in_flight: list[int], acked: list[int], committed: int) -> Any:
     consumer._unacked_messages = {_Message(tp, offset, acked=False) for offset in in_flight}
     consumer._acked = {tp: list(acked)}
     consumer._acked_index = {tp: set(acked)}
-    consumer._gap = {tp: IntervalTree()}
+    consumer._gap = {tp: vars(faust_consumer)["IntervalTree"]()}
     consumer._committed_offset = {tp: committed}
     consumer._read_offset = {tp: committed}
     return consumer
