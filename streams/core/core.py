@@ -86,7 +86,8 @@ class Core:
         loop, stop = self._loop, self._stop
         if loop is not None and stop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
-        self._thread.join(within_s)
+        if self._thread.is_alive():
+            self._thread.join(within_s)
 
     async def built(self) -> None:
         """Return when the core can take requests and records; it may start later than Faust."""
