@@ -44,7 +44,7 @@ def test_node_that_dies_around_a_gap_is_found_within_its_length_and_ten_seconds(
     world.run(5_000, world.all_run)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(
     phases=st.lists(
         st.tuples(st.integers(20, 130).map(lambda n: n * 50), st.integers(200, 400).map(lambda n: n * 50)),

@@ -1,5 +1,7 @@
 """Where an app goes."""
 
+from typing import Any
+
 import pytest
 
 from sdk.contract import events as e
@@ -21,7 +23,7 @@ def _node(number: int) -> str:
 def _state(loads: dict[int, int], *, strategy: str = "spread") -> State:
     """Nodes with four slots each, of which so many are taken."""
     state = State()
-    basis = {"term": 0, "based_on": 0, "policy": -1}
+    basis: dict[str, Any] = {"term": 0, "based_on": 0, "policy": -1}
 
     def append(event: e.Event) -> int:
         offset = state.offset + 1

@@ -1,5 +1,7 @@
 """The planner's timers: never early, never from time that nobody has read."""
 
+from typing import Any
+
 from sdk.contract import events as e
 from sdk.contract.specs import AppSpec
 from tables.state import State
@@ -13,7 +15,7 @@ def _waiting(wake_ms: int = 5_000) -> State:
     """A state in which one placed app waits for its first beat."""
     state = State()
     at = e.Position(0, 0)
-    basis = {"term": 0, "based_on": 0, "policy": -1}
+    basis: dict[str, Any] = {"term": 0, "based_on": 0, "policy": -1}
     events: list[e.Event] = [
         e.PlannerStarted("writer", 1),
         e.PoolConfigured("r1", "pool-home", 1, 4),
