@@ -8,7 +8,6 @@ difference that is not there any more at a later try was a row on its way and is
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 
 from streams.log_source import LogSource, Place, ProgressCallback, fold_entry, no_progress, open_source
 from streams.reading import Views, read_views
+from tables.invariants import check_invariants
 from tables.state import State
 from tables.views import ViewKey, all_views, content_of, render
 
@@ -129,7 +129,7 @@ class Comparison:
                 f"the view is complete up to offset {self._progress}, but the log ends at {self._end - 1}: "
                 "the log was cut"
             )
-        for fault in check_state(self.state):
+        for fault in check_invariants(self.state):
             self._found[f"invariant {fault}"] = f"as of offset {self.state.offset}: {fault}"
         return dict(sorted(self._found.items()))
 
@@ -172,15 +172,3 @@ def _fields_that_differ(content: bytes, expected: bytes) -> Iterable[str]:
 
 def _shown(row: dict[str, Any], field: str) -> str:
     return msgspec.json.encode(row[field]).decode()[:120] if field in row else "absent"
-
-
-def check_state(state: State) -> list[str]:
-    """What the invariants of the core say is wrong with a state."""
-    if importlib.util.find_spec("tables.invariants") is None:
-        return []
-    check: Any = importlib.import_module("tables.invariants").check_invariants
-    try:
-        faults = check(state)
-    except (AssertionError, ValueError) as error:
-        return [str(error) or type(error).__name__]
-    return [str(fault) for fault in faults or []]
