@@ -120,6 +120,7 @@ def write_provisioner_config(settings: Settings, path: Path) -> None:
         "data_dir": str(settings.data_path),
         "pool": settings.pool,
         "ip": settings.node_ip,
+        "port_base": settings.node_port_base,
         "prefix": settings.prefix,
         "provider": "process",
         "log_level": settings.log_level,
