@@ -200,7 +200,8 @@ class ProcessDriver:
         marks = {**self._marks(copy.app, copy.generation), "WATCHKEEP_NODE_ID": self._node}
         loop = asyncio.get_running_loop()
         until_s = loop.time() + KILL_WITHIN_S
-        while left := procfs.select(lambda process: procfs.has_marks(process.pid, marks)):
+        # Nothing that a copy left is older than it; the marks of older processes, most of a machine, are not read.
+        while left := procfs.select(lambda it: it.start >= copy.start and procfs.has_marks(it.pid, marks)):
             for pid in left:
                 procfs.send_signal(pid, signal.SIGKILL)
             if loop.time() > until_s:

@@ -257,7 +257,10 @@ class ProcessProvider:
         # A pid is not given out again while a session bears it: unless a stranger leads it, the session is
         # ours.
         session = entry.pid if leader is None or leader.start == entry.start else -1
-        while left := procfs.select(lambda it: it.session == session or procfs.has_marks(it.pid, marks)):
+        # Nothing of a node is older than its agent; the marks of older processes, most of a machine, are not read.
+        while left := procfs.select(
+            lambda it: it.start >= entry.start and (it.session == session or procfs.has_marks(it.pid, marks))
+        ):
             for pid in left:
                 procfs.send_signal(pid, signal.SIGKILL)
             if loop.time() > until_s:
