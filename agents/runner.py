@@ -168,7 +168,7 @@ def _look_at_orders(turn: Turn) -> None:
     state.own = state.foreign = None
     if own is not None and not state.is_stopping:
         if own.topic_id != state.topic_id:
-            state.topic_id, state.as_of = own.topic_id, -1
+            _change_log(turn, own.topic_id)
         if own.as_of >= state.as_of:
             _obey(turn, own)
     if foreign is None or (state.topic_id and foreign.topic_id != state.topic_id):
@@ -198,6 +198,26 @@ def _obey(turn: Turn, orders: Orders) -> None:
     turn.save()
 
 
+def _change_log(turn: Turn, topic_id: str) -> None:
+    """Begin with another log: offsets of the old one mean nothing in it, and its things belong to nobody."""
+    state = turn.state
+    if state.topic_id:
+        turn.say("warning", "the events topic is another one: stopping what the old one knew")
+        _drop_everything(turn)
+    state.topic_id, state.as_of = topic_id, -1
+
+
+def _drop_everything(turn: Turn) -> None:
+    """Kill what may live and keep no memory of anything."""
+    for thing in list(turn.state.things.values()):
+        if thing.is_alive:
+            turn.change(thing.key, forget=True, isolated=False)
+            turn.kill(thing.key)
+        else:
+            del turn.state.things[thing.key]
+            turn.do(i.Forget(thing.key, thing.epoch))
+
+
 def _end_registration(turn: Turn, why: str) -> None:
     """Nothing of this registration may go on: kill all, ask anew."""
     state = turn.state
@@ -205,13 +225,7 @@ def _end_registration(turn: Turn, why: str) -> None:
     turn.say("warning", f"{ended}: stopping everything, asking anew")
     state.is_registered = state.is_changed = state.is_isolated = False
     state.claim, state.orders = "", None
-    for thing in list(state.things.values()):
-        if thing.is_alive:
-            turn.change(thing.key, forget=True, isolated=False)
-            turn.kill(thing.key)
-        else:
-            del state.things[thing.key]
-            turn.do(i.Forget(thing.key, thing.epoch))
+    _drop_everything(turn)
     turn.save()
     turn.do(i.DrawClaim())
 

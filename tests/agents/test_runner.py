@@ -64,6 +64,19 @@ def test_as_of_on_disk_counts_in_its_own_log_only() -> None:
     assert of_kind(out, i.Save)[0].image.topic_id == LOG
 
 
+def test_things_of_another_log_are_ended() -> None:
+    """What the old log knew is killed and forgotten, although its offsets are beyond the new log's orders."""
+    rig = Rig(
+        image=Image(registration=5, topic_id="log-0", as_of=9_000),
+        found=[Found("application-a", 8_000, "alive", pid=5), Found("application-b", 8_001, "dead")],
+    )
+    out = rig.register(app(), as_of=100)
+    assert [it.key for it in of_kind(out, i.Kill)] == ["application-a"]
+    assert [it.key for it in of_kind(out, i.Forget)] == ["application-b"]
+    out = rig.give(i.Exited("application-a", 8_000, -9))
+    assert [(it.key, it.epoch) for it in of_kind(out, i.Spawn)] == [("application-a", 90)]
+
+
 def test_disk_keeps_what_was_obeyed() -> None:
     """Registration, log and offset are saved before anything is started."""
     rig = Rig()

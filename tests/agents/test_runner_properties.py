@@ -54,7 +54,7 @@ def fresh() -> State:
     return state
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps)
 def test_one_copy_at_a_time(script: list[tuple[int, list[i.Input]]]) -> None:
     """A copy is started only when no other of that app is alive, registered and not stopping."""
@@ -71,7 +71,7 @@ def test_one_copy_at_a_time(script: list[tuple[int, list[i.Input]]]) -> None:
             assert old is None or not old.is_alive or (old.key, old.epoch) in ended
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps)
 def test_orders_only_grow(script: list[tuple[int, list[i.Input]]]) -> None:
     """In one log neither the offset obeyed nor what is on disk ever goes back."""
@@ -86,7 +86,7 @@ def test_orders_only_grow(script: list[tuple[int, list[i.Input]]]) -> None:
             saved = save.image.as_of
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps)
 def test_runner_settles(script: list[tuple[int, list[i.Input]]]) -> None:
     """The same moment once more brings nothing new, and the next turn is wanted later, not now."""
@@ -100,7 +100,7 @@ def test_runner_settles(script: list[tuple[int, list[i.Input]]]) -> None:
         assert next_wake(state) > now_ms
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps)
 def test_nothing_newer_than_the_orders_is_stopped(script: list[tuple[int, list[i.Input]]]) -> None:
     """A copy is ended only if the orders can know it, if its registration ended, or with the platform."""
@@ -117,7 +117,7 @@ def test_nothing_newer_than_the_orders_is_stopped(script: list[tuple[int, list[i
                 assert it.epoch <= state.as_of or state.things[it.key].isolated or state.things[it.key].forget
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(steps)
 def test_reports_are_whole_and_numbered(script: list[tuple[int, list[i.Input]]]) -> None:
     """Numbers of records grow by one, ages are never negative, and nothing is reported while stopping."""
@@ -134,7 +134,7 @@ def test_reports_are_whole_and_numbered(script: list[tuple[int, list[i.Input]]])
                 assert all(entry.age_ms >= 0 for entry in send.record.apps)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(steps)
 def test_same_inputs_same_outputs(script: list[tuple[int, list[i.Input]]]) -> None:
     """The runner is a function: told the same again, it says the same again."""
