@@ -38,7 +38,8 @@ from streams.local.rig_log import Heard, RigLog, Seen
 from streams.local.stack import plan_children
 from streams.settings import Settings
 from streams.topics import ensure_topics
-from streams.verifying import check_state, verify
+from streams.verifying import verify
+from tables.invariants import check_invariants
 from tables.state import State, is_hosted
 
 T = TypeVar("T")
@@ -337,7 +338,7 @@ class Rig:
     def verify(self) -> list[str]:
         """What differs between the view and the log, and which invariants are broken; empty if all is well."""
         found = asyncio.run(verify(self.bootstrap, self.prefix)).differences
-        return [*found, *check_state(self.state())]
+        return [*found, *check_invariants(self.state())]
 
 
 def active_nodes(state: State) -> list[str]:
