@@ -45,7 +45,7 @@ class Load:
         ]
         try:
             yield
-            busy, died = _busy_share(before, _cpu_times()), [p.poll() for p in started]
+            busy, died = busy_share(before, _cpu_times()), [p.poll() for p in started]
         finally:
             for process in started:
                 process.terminate()
@@ -74,6 +74,7 @@ def _cpu_times() -> tuple[float, float]:
     return idle, total
 
 
-def _busy_share(before: tuple[float, float], after: tuple[float, float]) -> float:
+def busy_share(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """Share of the time between two readings (idle, total) that was not idle."""
     total = after[1] - before[1]
     return 1 - (after[0] - before[0]) / total if total > 0 else 0.0
