@@ -109,10 +109,11 @@ class LoopGuard:
         self._max_s = stand_still_max_s
         #: Only who may write has something to fear: a follower that was paused goes on.
         self._armed = armed
-        self._turned_s = time.monotonic()
+        #: None until `run` begins: making the app and waiting for the broker is no pause of a member.
+        self._turned_s: float | None = None
 
     async def run(self) -> None:
-        """Show that the loop turns, until cancelled."""
+        """Show that the loop turns, until cancelled; to be begun before the group is joined."""
         while True:
             self.check()
             self._turned_s = time.monotonic()
@@ -120,7 +121,7 @@ class LoopGuard:
 
     def check(self) -> None:
         """Call before every write to a table."""
-        still_s = time.monotonic() - self._turned_s
+        still_s = 0.0 if self._turned_s is None else time.monotonic() - self._turned_s
         if still_s > self._max_s and self._armed():
             exit_at_once(f"the loop stood still for {still_s:.1f} s, at most {self._max_s:.1f} s are safe")
 

@@ -27,12 +27,14 @@ _ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open
 class _CoreService(Service):
     """The core thread as a service that Faust starts before it joins its group, and stops."""
 
-    def __init__(self, core: Core, app: faust.App, **options: Any) -> None:
+    def __init__(self, app: "_App", **options: Any) -> None:
         super().__init__(**options)
-        self._core = core
+        self._core = app.core
         self._app = app
 
     async def on_start(self) -> None:
+        # Not a task of the app: those begin when the tables are recovered, long after the group was joined.
+        self.add_future(self._app.guard.run())
         self._core.start(Path(self._app.conf.datadir))
 
     async def on_stop(self) -> None:
@@ -43,10 +45,11 @@ class _App(faust.App):
     """A Faust app that brings its core."""
 
     core: Core
+    guard: LoopGuard
 
     def on_init_dependencies(self) -> list[Any]:
         """Start the core with the app: `@app.service` would wait for the first table recovery."""
-        return [*super().on_init_dependencies(), _CoreService(self.core, self)]
+        return [*super().on_init_dependencies(), _CoreService(self)]
 
 
 def create_app(settings: Settings) -> faust.App:
@@ -87,9 +90,9 @@ def create_app(settings: Settings) -> faust.App:
         name=name,
         handover=handover,
     )
-    guard = LoopGuard(stand_still_max_s=session_s / 2, armed=handover.is_owner)
+    app.guard = LoopGuard(stand_still_max_s=session_s / 2, armed=handover.is_owner)
     tables = {table: _create_table(app, table) for table in VIEW_TABLES}
-    _register(app, topics, ViewWriter(app, tables, handover, guard), guard)
+    _register(app, topics, ViewWriter(app, tables, handover, app.guard))
     return app
 
 
@@ -103,7 +106,7 @@ def _create_table(app: faust.App, name: str) -> Any:
     )
 
 
-def _register(app: Any, topics: Topics, writer: ViewWriter, guard: LoopGuard) -> None:
+def _register(app: Any, topics: Topics, writer: ViewWriter) -> None:
     """Register the processors, the owner's signals and the small tasks."""
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
     requests = app.topic(topics.requests, partitions=1, **raw)
@@ -133,5 +136,4 @@ def _register(app: Any, topics: Topics, writer: ViewWriter, guard: LoopGuard) ->
     app.agent(events, name="views")(_views)
     app.on_partitions_assigned.connect(_assigned)
     app.on_partitions_revoked.connect(_revoked)
-    app.task(guard.run)
     app.task(_repair)
