@@ -364,7 +364,9 @@ class Core:
     def _check_sight(self, now_ms: int) -> None:
         """End a leader that can write to a partition but has not read to its end for too long."""
         for partition, acked_ms in enumerate(self._ticker.acknowledged_ms):
-            fresh_ms = self._watcher.fresh_at_ms.get(partition, now_ms)
+            # After an outage the reader may come back later than the writer: that time counts from there.
+            resumed_ms = self._ticker.resumed_ms[partition]
+            fresh_ms = max(self._watcher.fresh_at_ms.get(partition, now_ms), resumed_ms)
             if acked_ms - fresh_ms > BLIND_MS and now_ms - acked_ms < BLIND_MS:
                 raise RuntimeError(
                     f"heartbeat partition {partition} was not read to its end for {BLIND_MS} ms"

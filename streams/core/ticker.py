@@ -20,6 +20,8 @@ TICK_MS = 250
 OTHERS_MS = 200
 #: Half of what counts as fresh, so that one lost tick does not make a partition stale.
 OWN_MS = 450
+#: Longer than this between two acknowledgements, and the broker was away: twice the longest pause between ticks.
+PAUSE_MS = 1_000
 #: Ticks of ours remembered until they are read back: ten seconds of them.
 _SENT_MAX = 40
 
@@ -36,8 +38,9 @@ class Ticker:
         self._others_ms = [-OTHERS_MS] * WIDE_PARTITIONS
         self._own_ms = [-OWN_MS] * WIDE_PARTITIONS
         self._sent: deque[tuple[int, int]] = deque(maxlen=_SENT_MAX)
-        #: Number of the newest tick that the broker acknowledged, per partition, and when.
+        #: Per partition: when the broker acknowledged a tick last, and when it began to again after a pause.
         self.acknowledged_ms = [0] * WIDE_PARTITIONS
+        self.resumed_ms = [0] * WIDE_PARTITIONS
         self._flight: asyncio.Future[list[object]] | None = None
 
     async def run(self) -> None:
@@ -80,7 +83,10 @@ class Ticker:
 
     def _acknowledge(self, partition: int, done: "asyncio.Future[object]") -> None:
         if not done.cancelled() and done.exception() is None:
-            self.acknowledged_ms[partition] = _now_ms()
+            now_ms = _now_ms()
+            if now_ms - self.acknowledged_ms[partition] > PAUSE_MS:
+                self.resumed_ms[partition] = now_ms
+            self.acknowledged_ms[partition] = now_ms
 
 
 def _now_ms() -> int:
