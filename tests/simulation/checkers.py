@@ -1,0 +1,444 @@
+"""The judges: what must hold, checked against the truth that the world records. Part of the simulator.
+
+They know nothing of scenarios: only the records on the topics, a fold of their own, and which process lives, can
+reach the broker, and since when it has been left in peace.
+"""
+
+from random import Random
+from typing import TYPE_CHECKING, NoReturn
+
+from agents.state import State as AgentState
+from sdk.contract import events as e
+from sdk.contract.codec import DecodeError, Recorded, decode_event
+from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
+from sdk.contract.policy import Policy
+from tables.decide import decide
+from tables.fold import Meta, fold, fold_garbage
+from tables.invariants import check_invariants
+from tables.orders import orders_for
+from tables.rows import Row, decode_row, encode_row
+from tables.state import State, holds_slot, is_hosted
+from tables.witness import Witness
+from tests.simulation.kafka import Record
+
+if TYPE_CHECKING:
+    from tests.simulation.machines import Agent, Copy, Node
+    from tests.simulation.world import World
+
+#: Time in peace after which a wrong copy must be gone: orders read again after 10 s, a grace of 5 s, and some.
+SUPERSEDED_MS = 20_000
+#: Time in peace, over limit and all settling, after which a silence must have been found.
+FOUND_MS = 20_000
+#: Rounds in which folding decisions and deciding again must end.
+ROUNDS_MAX = 20
+#: Bounds of queues.
+QUEUE_MAX = 2_000
+
+
+class Violation(Exception):  # noqa: N818  # it is what was found, not an error of the program
+    """Something that must hold did not."""
+
+    def __init__(self, checker: str, text: str) -> None:
+        super().__init__(f"{checker}: {text}")
+        self.checker = checker
+
+
+def rows_of(state: State) -> dict[tuple[str, str], Row]:
+    """All rows, for comparing."""
+    return {(table, key): row for table, key, row in state.all_rows()}
+
+
+class Checks:
+    """All checkers of one run."""
+
+    def __init__(self, world: "World", seed: int) -> None:
+        self.world = world
+        self.chance = Random(seed)
+        #: The judges' own fold, always at the head of the log.
+        self.state = State()
+        self.policies = [Policy()]
+        self.started: set[tuple[str, int, str]] = set()
+        self._odd_since: dict[tuple[str, int, str], int] = {}
+        self.fired: dict[str, int] = {}
+        self.events = 0
+        self.dropped = 0
+        #: Verdict ids seen, to see that one silence is counted once.
+        self._silences: set[tuple[str, int, int]] = set()
+
+    def fail(self, checker: str, text: str) -> NoReturn:
+        """Something does not hold."""
+        raise Violation(checker, f"{text} (at {self.world.loop.passed_ms} ms, offset {self.state.offset})")
+
+    # --- each record of the log ---------------------------------------------------------------------
+
+    def appended(self, record: Record) -> None:
+        """Fold a record of the log and judge it."""
+        meta = Meta(record.offset, record.timestamp)
+        self.events += 1
+        try:
+            recorded = decode_event(record.value)
+        except DecodeError as error:
+            fold_garbage(self.state, meta, str(error))
+            return
+        before = self._judge_before(recorded)
+        outcome = fold(self.state, recorded, meta)
+        if outcome.raised:
+            self.fail("rules answer", outcome.dropped)
+        broken = check_invariants(self.state)
+        if broken:
+            self.fail("invariants", f"{broken[0]} after {recorded.event}")
+        if not outcome.accepted:
+            self.dropped += 1
+            return
+        if isinstance(recorded.event, e.PolicyChanged):
+            self.policies.append(recorded.event.policy)
+        if before:
+            self.fail(*before)
+
+    def _judge_before(self, recorded: Recorded) -> tuple[str, str] | None:
+        """What would be wrong with an event if the fold accepts it."""
+        match recorded.event:
+            case e.SourceFellSilent() as event:
+                return self._judge_silence(event)
+            case e.NodeDeclaredDown(reason="silent" | "confirmed") as event:
+                return self._judge_down(event)
+            case e.AppDeclaredDown() as event:
+                return self._judge_app_down(event)
+            case e.AppExited() as event:
+                if self.copy_of(event.app, event.generation) is not None:
+                    return "no end of what lives", f"{event} but its process runs"
+            case e.AppPlaced() as event:
+                return self._judge_placement(event)
+            case _:
+                pass
+        return None
+
+    def _judge_silence(self, event: e.SourceFellSilent) -> tuple[str, str] | None:
+        key = (event.source, event.epoch, event.from_offset)
+        row = self.state.nodes.get(event.source)
+        if key in self._silences and row is not None and not row.silent and row.seen > event.from_offset:
+            return "one verdict per silence", str(event)
+        self._silences.add(key)
+        records = self.world.broker.log(self.world.topics.heartbeats, event.partition).records
+        faults = [silence_fault(records, event, policy) for policy in self.policies]
+        if all(faults):
+            return "silence is justified", f"{faults[-1]}: {event}"
+        return None
+
+    def _judge_down(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
+        node = self.world.nodes.get(event.node)
+        limit_ms = min(policy.silence_limit_ms for policy in self.policies)
+        if node is not None and self.able_ms(node) >= limit_ms and _is_registered(node, event.registration):
+            return "no death of what lives", f"{event} but it could append for {self.able_ms(node)} ms"
+        if event.reason == "silent":
+            return self._judge_brake(event)
+        return None
+
+    def _judge_brake(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
+        """Most nodes away, for long, with a broker in peace: then the brake must be on."""
+        state, world = self.state, self.world
+        peace_ms = world.loop.now_ms - max(world.broker_disturbed_ms, world.workers_disturbed_ms)
+        if state.brake.overridden or state.brake.engaged >= 0 or peace_ms < 40_000:
+            return None
+        nodes = [
+            row
+            for row in state.nodes.values()
+            if row.status == "active" and not state.orders[str(row.order)].ended
+        ]
+        gone = [row for row in nodes if self._unable_ms(row.node) > state.policy.silence_limit_ms - 1_000]
+        is_most = len(gone) * 100 > state.policy.brake_share_percent * len(nodes)
+        if len(nodes) >= state.policy.brake_nodes_min and is_most:
+            return "brake holds", f"{event} with {len(gone)} of {len(nodes)} nodes away"
+        return None
+
+    def _unable_ms(self, name: str) -> int:
+        node = self.world.nodes[name]
+        return 0 if self.able_ms(node) >= 0 else self.world.loop.now_ms - node.disturbed_ms
+
+    def _judge_app_down(self, event: e.AppDeclaredDown) -> tuple[str, str] | None:
+        copy = self.copy_of(event.app, event.generation)
+        peace_ms = 0 if copy is None else self.beats_ms(copy)
+        if peace_ms >= self._limit_ms + 6_000:
+            return "no death of what lives", f"{event} but it beat for {peace_ms} ms"
+        return None
+
+    @property
+    def _limit_ms(self) -> int:
+        return max(policy.silence_limit_ms for policy in self.policies)
+
+    def _judge_placement(self, event: e.AppPlaced) -> tuple[str, str] | None:
+        copy = self.copy_of(event.app, event.replaces)
+        if copy is None:
+            return None
+        peace_ms = self.beats_ms(copy)
+        row = self.state.apps.get(event.app)
+        asked = row is not None and row.restarting
+        if peace_ms >= self._limit_ms and not asked:
+            return (
+                "no second copy beside a living one",
+                f"{event} but generation {event.replaces} beat for {peace_ms} ms",
+            )
+        return None
+
+    # --- the truth ----------------------------------------------------------------------------------
+
+    def able_ms(self, node: "Node") -> int:
+        """How long the node's agent has been able to append, -1 if it is not."""
+        world, agent = self.world, node.agent
+        if agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up:
+            return -1
+        return world.loop.now_ms - max(node.disturbed_ms, world.broker_disturbed_ms)
+
+    def beats_ms(self, copy: "Copy") -> int:
+        """How long a copy has been able to beat and its agent to say so."""
+        if not copy.alive or copy.paused or copy.hung or copy.behaviour == "mute":
+            return -1
+        return min(self.able_ms(copy.node), self.world.loop.now_ms - copy.disturbed_ms)
+
+    def copy_of(self, app: str, generation: int) -> "Copy | None":
+        """The living process of a generation."""
+        for node in self.world.nodes.values():
+            copy = node.book.get(app)
+            if copy is not None and copy.alive and copy.generation == generation:
+                return copy
+        return None
+
+    # --- agents -------------------------------------------------------------------------------------
+
+    def agent_turned(self, agent: "Agent", before: AgentState, after: AgentState) -> None:
+        """An agent obeyed."""
+        same = before.topic_id == after.topic_id and before.claim == after.claim
+        if same and after.as_of < before.as_of:
+            self.fail("orders only get newer", f"{agent.name} went from {before.as_of} to {after.as_of}")
+
+    def copy_started(self, copy: "Copy") -> None:
+        """A process was started."""
+        key = (copy.app, copy.generation, copy.node.name)
+        row = self.state.apps[copy.app]
+        if key in self.started and row.spec.on_isolation != "stop":
+            self.fail("a copy is started once", f"{key}")
+        self.started.add(key)
+        if any(app == key[0] and gen == key[1] and node != key[2] for app, gen, node in self.started):
+            self.fail("a generation has one node", f"{key}")
+        if row.generation > copy.generation and self.able_ms(copy.node) > SUPERSEDED_MS:
+            self._odd_since.setdefault(key, self.world.loop.now_ms)
+
+    # --- from time to time --------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Compare what runs, and what everybody holds, with what ought to be."""
+        self._look_at_copies()
+        self._look_for_silence()
+        self._look_at_workers()
+
+    def _look_at_copies(self) -> None:
+        world, now_ms = self.world, self.world.loop.now_ms
+        peace_ms = now_ms - world.workers_disturbed_ms
+        odd = {}
+        for node in world.nodes.values():
+            for copy in node.running():
+                if self._is_rightful(copy):
+                    continue
+                key = (copy.app, copy.generation, node.name)
+                since = odd[key] = self._odd_since.get(key, now_ms)
+                calm_ms = min(now_ms - since, self.able_ms(node), peace_ms, now_ms - copy.disturbed_ms)
+                if calm_ms > SUPERSEDED_MS:
+                    self.fail("no superseded copy", f"{key} runs on after {calm_ms} ms in peace")
+        self._odd_since = odd
+
+    def _is_rightful(self, copy: "Copy") -> bool:
+        row = self.state.apps.get(copy.app)
+        return (
+            row is not None
+            and row.generation == copy.generation
+            and row.node == copy.node.name
+            and row.wanted
+            and holds_slot(row)
+            and row.phase != "condemned"
+            and is_hosted(self.state, row)
+        )
+
+    def _look_for_silence(self) -> None:
+        world, policy = self.world, self.state.policy
+        peace_ms = world.loop.now_ms - max(world.broker_disturbed_ms, world.workers_disturbed_ms)
+        bound_ms = self._limit_ms + policy.settling_in_all_ms + FOUND_MS
+        if peace_ms < bound_ms or not world.broker_up:
+            return
+        for name, row in self.state.nodes.items():
+            node = world.nodes.get(name)
+            if row.status != "active" or row.silent or node is None:
+                continue
+            if self.able_ms(node) < 0 and self._unable_ms(name) > bound_ms:
+                self.fail("silence is found", f"{name} said nothing for {self._unable_ms(name)} ms")
+
+    def _look_at_workers(self) -> None:
+        for worker in self.world.living_workers():
+            if worker.state.offset == self.state.offset and rows_of(worker.state) != rows_of(self.state):
+                self.fail("one fold", f"{worker.name}: {_first_difference(worker.state, self.state)}")
+            queued = worker.producer.queued + worker.tick_producer.queued + len(worker.letters.pending)
+            if queued > QUEUE_MAX:
+                self.fail("queues are bounded", f"{worker.name} holds {queued} records")
+
+    def decided(self, state: State, witness: Witness, decisions: list[e.Decision]) -> None:
+        """Fold a batch of decisions aside, decide again: that ends, and nothing is dropped."""
+        if self.chance.random() > self.world.again_share:
+            return
+        aside = State()
+        aside.load([*state.all_rows()], offset=state.offset, now_ms=state.now_ms)
+        watcher_state, witness.state = witness.state, aside  # type: ignore[attr-defined]
+        try:
+            for _ in range(ROUNDS_MAX):
+                for decision in decisions:
+                    meta = Meta(aside.offset + 1, aside.now_ms)
+                    outcome = fold(aside, Recorded("x", "x", "", "", decision), meta)
+                    if not outcome.accepted:
+                        self.fail("decisions fit", f"{decision} is dropped: {outcome.dropped}")
+                decisions = decide(aside, witness)
+                if not decisions:
+                    return
+            self.fail("decisions settle", f"still {decisions[0]}")
+        finally:
+            witness.state = watcher_state  # type: ignore[attr-defined]
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    def unhealed(self) -> str:
+        """What is not well yet; empty if everything is."""
+        state, world = self.state, self.world
+        for pool in state.pools.values():
+            active = [
+                row
+                for row in state.nodes.values()
+                if row.pool == pool.pool and row.status == "active" and not row.draining
+            ]
+            if len(active) != pool.nodes or any(row.silent for row in active):
+                return f"{pool.pool} has {len(active)} of {pool.nodes} nodes"
+        for app, row in state.apps.items():
+            if not row.wanted or row.gave_up:
+                continue
+            copy = self.copy_of(app, row.generation)
+            if row.phase != "running" or row.silent or copy is None or copy.hung:
+                return f"{app} is {row.phase}, {row.pending_reason or 'placed'}, process {copy is not None}"
+        for node in world.nodes.values():
+            for copy in node.running():
+                if not self._is_rightful(copy):
+                    return f"{copy.name} runs on {node.name}"
+        if state.brake.engaged >= 0 or state.brake.band != "calm":
+            return f"the brake: {state.brake}"
+        return self._unpublished()
+
+    def _unpublished(self) -> str:
+        state, world = self.state, self.world
+        leaders = [worker for worker in world.living_workers() if worker.planning.leads]
+        if len(leaders) != 1:
+            return f"{len(leaders)} leaders"
+        standing = world.standing_orders()
+        for reporter in [*state.nodes, *state.pools]:
+            wanted = orders_for(state, reporter, topic_id=world.events_id)
+            if wanted is None:
+                continue
+            there = standing.get(reporter)
+            if there is None or _plain(there) != _plain(wanted):
+                return f"orders of {reporter} stand as {there}"
+        if world.group.committed < world.broker.log(world.topics.requests).end:
+            return "requests wait"
+        return next((f"{worker.name} holds letters" for worker in leaders if worker.letters.pending), "")
+
+    def finish(self) -> None:
+        """Replay: any split, through a snapshot, gives what the judges hold."""
+        self._look_at_workers()
+        records = self.world.broker.log(self.world.topics.events).records
+        split = self.chance.randint(0, len(records))
+        first = State()
+        for record in records[:split]:
+            _fold_record(first, record)
+        second = State()
+        saved = [(table, key, encode_row(row)) for table, key, row in first.all_rows()]
+        rows = [(table, key, decode_row(table, value)) for table, key, value in saved]
+        second.load(rows, offset=first.offset, now_ms=first.now_ms)
+        for record in records[max(0, split - 5) :]:
+            _fold_record(second, record)
+        if rows_of(second) != rows_of(self.state):
+            self.fail("one fold", f"split at {split}: {_first_difference(second, self.state)}")
+        if check_invariants(second):
+            self.fail("invariants", check_invariants(second)[0])
+
+
+def _plain(orders: object) -> object:
+    from msgspec.structs import replace
+
+    return replace(orders, as_of=0)  # type: ignore[type-var]
+
+
+def _is_registered(node: "Node", registration: int) -> bool:
+    agent = node.agent
+    return agent is not None and agent.state.is_registered and agent.state.registration == registration
+
+
+def _fold_record(state: State, record: Record) -> None:
+    meta = Meta(record.offset, record.timestamp)
+    try:
+        fold(state, decode_event(record.value), meta)
+    except DecodeError as error:
+        fold_garbage(state, meta, str(error))
+
+
+def _first_difference(one: State, other: State) -> str:
+    left, right = rows_of(one), rows_of(other)
+    key = next(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
+    return f"{key}: {left.get(key)} is not {right.get(key)}"
+
+
+def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+    """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do."""
+    if event.kind == "app":
+        return _app_silence_fault(records, event, policy)
+    if not isinstance(records[event.until_offset].value, Tick):
+        return "not decided by a tick"
+    elapsed, cut = 0, None
+    start = max(event.from_offset, 0)
+    back_ms = 0
+    # A cut before the last beat may still settle.
+    for at in range(start, max(0, start - 2_000), -1):
+        step = records[at].timestamp - records[at - 1].timestamp
+        if step > policy.clock_step_max_ms:
+            cut = -back_ms
+            break
+        back_ms += max(0, step)
+    for at in range(start + 1, event.until_offset + 1):
+        step = records[at].timestamp - records[at - 1].timestamp
+        elapsed += min(max(step, 0), policy.clock_step_max_ms)
+        if step > policy.clock_step_max_ms:
+            cut = elapsed
+        if _is_beat(records[at].value, event.source, event.epoch):
+            return f"it beat at {at}"
+    due = policy.silence_limit_ms
+    if cut is not None:
+        due = max(due, min(cut + policy.settling_ms, due + policy.settling_in_all_ms))
+    return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
+
+
+def _is_beat(value: object, source: str, epoch: int) -> bool:
+    match value:
+        case Report() | PoolReport():
+            return value.reporter == source and value.registration >= epoch
+        case Beat():
+            return value.source == source and value.epoch >= epoch
+        case _:
+            return False
+
+
+def _app_silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+    for at in range(event.from_offset + 1, event.until_offset + 1):
+        report = records[at].value
+        if not isinstance(report, Report):
+            continue
+        for entry in report.apps:
+            if entry.app != event.source or entry.generation != event.epoch:
+                continue
+            late = entry.age_ms >= policy.silence_limit_ms
+            if at == event.until_offset:
+                return "" if late and entry.status == "running" else "the report does not say so"
+            if not late and entry.status == "running" and event.from_offset >= 0:
+                return f"it beat at {at}"
+    return "the report is not there"

@@ -1,0 +1,105 @@
+"""Virtual time: a heap of what happens next, and processes that can be paused and killed. Part of the simulator."""
+
+import heapq
+from collections.abc import Callable
+from random import Random
+
+Work = Callable[[], None]
+
+#: Simulated time begins here, ms UTC.
+BEGIN_MS = 1_700_000_000_000
+
+
+class Loop:
+    """What happens when; ties go to what was planned first, so one seed is one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.now_ms = BEGIN_MS
+        #: Chance of the world (latencies, drawn ids); the nemesis has its own.
+        self.chance = Random(seed)
+        self._heap: list[tuple[int, int, Work]] = []
+        self._count = 0
+
+    def after(self, delay_ms: int, work: Work) -> None:
+        """Do `work` later."""
+        self._count += 1
+        heapq.heappush(self._heap, (self.now_ms + max(0, delay_ms), self._count, work))
+
+    def run_until(self, end_ms: int) -> None:
+        """Let time pass."""
+        heap = self._heap
+        while heap and heap[0][0] <= end_ms:
+            self.now_ms, _, work = heapq.heappop(heap)
+            work()
+        self.now_ms = end_ms
+
+    @property
+    def passed_ms(self) -> int:
+        """Time since the begin."""
+        return self.now_ms - BEGIN_MS
+
+
+class Machine:
+    """Where processes run: one clock and one way to the broker."""
+
+    def __init__(self, loop: Loop, name: str) -> None:
+        self.loop = loop
+        self.name = name
+        #: Its clock runs this much faster than true time.
+        self.drift = 1.0 + loop.chance.uniform(-0.005, 0.005)
+        #: Nothing gets from here to the broker, or from the broker to here.
+        self.cut_up = False
+        self.cut_down = False
+
+    @property
+    def mono_ms(self) -> float:
+        """Its monotonic clock."""
+        return 1e6 + self.loop.passed_ms * self.drift
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a question and its answer cannot both pass."""
+        return self.cut_up or self.cut_down
+
+
+class Process:
+    """One operating system process: what it planned is lost when it dies and waits while it is stopped."""
+
+    def __init__(self, loop: Loop, machine: Machine, name: str) -> None:
+        self.loop = loop
+        self.machine = machine
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self._backlog: list[Work] = []
+
+    def after(self, delay_ms: int, work: Work) -> None:
+        """Do `work` later, if it still lives then."""
+        self.loop.after(delay_ms, lambda: self.run(work))
+
+    def run(self, work: Work) -> None:
+        """Do `work` now, or when it is continued."""
+        if not self.alive:
+            return
+        if self.paused:
+            self._backlog.append(work)
+        else:
+            work()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """SIGCONT: what waited happens in the order in which it came."""
+        if not self.paused:
+            return
+        self.paused = False
+        waiting, self._backlog = self._backlog, []
+        for work in waiting:
+            self.after(0, work)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.alive = False
+        self._backlog.clear()

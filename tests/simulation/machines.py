@@ -1,0 +1,467 @@
+"""Simulated nodes: the real agent runner in a thin shell, apps as processes, a provider. Part of the simulator.
+
+The shell mirrors `agents.shell` and `agents.link`: inputs that came together are one turn, the bounded clock
+moves first and a cut turn waits 50 ms, only the newest record waits to be sent, orders are read from offset 0.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agents import inputs as i
+from agents.clock import BoundedClock
+from agents.runner import advance, next_wake
+from agents.state import Found, Identity, Image, first_state, is_beat_welcome
+from sdk.contract.codec import DecodeError, decode_orders
+from sdk.contract.heartbeats import Hello, PoolReport, Report
+from sdk.contract.ids import node_id
+from sdk.contract.orders import AppOrder, NodeOrder
+from sdk.contract.topics import partition_of
+from tests.simulation.kafka import Reader, Record
+from tests.simulation.loop import Machine, Process, Work
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+POOL = "pool-home"
+IP = "10.0.0.1"
+BEAT_EVERY_MS = 5_000
+BEAT_AGAIN_MS = 1_000
+READ_FIRST_MS = 50
+PULSE_MS = 500
+REQUEST_MS = 3_000
+RETRY_PAUSE_MS = 250
+
+
+class Link:
+    """`agents.link.Link` in virtual time."""
+
+    def __init__(self, agent: "Agent") -> None:
+        self.agent = agent
+        self.broker = agent.world.broker
+        self._newest: Any = None
+        self._sending = False
+        self._reader: Reader | None = None
+        self._is_reading_start = False
+
+    def send(self, record: Any) -> None:
+        """Write `record` unless a newer one comes first."""
+        self._newest = record
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._sending or self._newest is None:
+            return
+        record, self._newest = self._newest, None
+        self._sending = True
+        open_ = [True]
+
+        def answer(offset: int | None) -> None:
+            if not open_[0]:
+                return
+            open_[0] = False
+            if offset is not None:
+                self._sending = False
+                self.agent.note_sent(record)
+                self._pump()
+                return
+            if self._newest is None:
+                self._newest = record
+            self.agent.after(RETRY_PAUSE_MS, self._again)
+
+        reporter = self.agent.identity.reporter
+        place = (self.agent.world.topics.heartbeats, partition_of(reporter))
+        self.broker.produce(self.agent, place, [(reporter.encode(), record)], answer)
+        self.agent.after(REQUEST_MS, lambda: answer(None))
+
+    def _again(self) -> None:
+        self._sending = False
+        self._pump()
+
+    def read_orders(self) -> None:
+        """Read orders from the beginning, unless just that is going on."""
+        if self._reader is not None and self._is_reading_start:
+            return
+        self.close()
+        self._is_reading_start = True
+        self.agent.after(self.broker.latency() * 2, self._follow)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _follow(self) -> None:
+        if self.agent.machine.is_cut or not self.broker.alive or self.broker.paused:
+            self.agent.after(RETRY_PAUSE_MS, self._follow)
+            return
+        self.close()
+        key = self.agent.identity.reporter.encode()
+        place = (self.agent.world.topics.commands, partition_of(self.agent.identity.reporter))
+        log = self.broker.log(*place)
+        end = log.end
+
+        def take(batches: dict[Any, list[Record]]) -> None:
+            position = 0
+            for record in batches[place]:
+                position = record.offset + 1
+                if record.key == key and record.value is not None:
+                    self._take(record.value)
+            if self._is_reading_start and position >= end:
+                self._is_reading_start = False
+                self.agent.feed(i.CaughtUp())
+
+        self._reader = Reader(self.agent, self.broker, {place: 0}, take)
+        if end == 0:
+            self._is_reading_start = False
+            self.agent.feed(i.CaughtUp())
+
+    def _take(self, value: bytes) -> None:
+        try:
+            orders = decode_orders(self.agent.identity.reporter, value)
+        except DecodeError:
+            return
+        self.agent.feed(i.OrdersRead(orders))
+
+
+class Agent(Process):
+    """One agent process: the real runner and its shell."""
+
+    def __init__(self, world: "World", machine: Machine, identity: Identity, hands: "Hands") -> None:
+        super().__init__(world.loop, machine, identity.reporter)
+        self.world = world
+        self.identity = identity
+        self.hands = hands
+        self.clock = BoundedClock(lambda: machine.mono_ms / 1000)
+        self._given: list[i.Input] = []
+        self._is_due = False
+        self._timer = 0
+        self._busy_until: dict[str, int] = {}
+        self.finished = False
+        self.state = first_state(identity, hands.image, hands.adopt(self))
+        self.link = Link(self)
+        self.feed(i.ClaimDrawn(world.draw("claim")))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        super().kill()
+        self.link.close()
+
+    def feed(self, item: i.Input) -> None:
+        """Hand in what happened."""
+        self._given.append(item)
+        self._plan_turn()
+
+    def note_sent(self, record: Any) -> None:
+        """Kafka has a record."""
+        self.feed(i.Acknowledged(record.number, not isinstance(record, Hello)))
+
+    def _plan_turn(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self.after(0, self._turn)
+
+    def _turn(self) -> None:
+        if self.finished:
+            return
+        if self.clock.turn():
+            self.after(READ_FIRST_MS, self._turn)
+            return
+        self._is_due = False
+        given, self._given = self._given, []
+        before = self.state
+        self.state, todo = advance(self.state, self.clock.now_ms, given)
+        self.world.checks.agent_turned(self, before, self.state)
+        for instruction in todo:
+            self._carry_out(instruction)
+        self._timer += 1
+        mine = self._timer
+        delay = min(max(next_wake(self.state) - self.clock.now_ms, 0) + 1, PULSE_MS)
+        self.after(delay, lambda: self._plan_turn() if mine == self._timer else None)
+
+    def _carry_out(self, instruction: i.Instruction) -> None:
+        match instruction:
+            case i.Spawn(key, epoch, order):
+                self._queue(key, lambda: self.hands.spawn(self, key, epoch, order))
+            case i.Stop(key, epoch):
+                self._queue(key, lambda: self.hands.stop(self, key, epoch))
+            case i.Kill(key, epoch):
+                self._queue(key, lambda: self.hands.kill(self, key, epoch))
+            case i.Forget(key, epoch):
+                self._queue(key, lambda: self.hands.forget(key, epoch))
+            case i.Send(record):
+                self.link.send(msgspec.structs.replace(record, sent_at_ms=self.loop.now_ms))
+            case i.ReadOrders():
+                self.link.read_orders()
+            case i.Save(image):
+                self.hands.image = image
+            case i.DrawClaim():
+                self.feed(i.ClaimDrawn(self.world.draw("claim")))
+            case i.Finish():
+                self.finished = True
+            case i.Say():
+                pass
+
+    def _queue(self, key: str, work: Work) -> None:
+        """Do `work` after what was begun on the same key before."""
+        at = max(self.loop.now_ms + self.loop.chance.randint(0, 4), self._busy_until.get(key, 0))
+        self._busy_until[key] = at
+        self.after(at - self.loop.now_ms, work)
+
+
+class Hands:
+    """What acts on things, and what the agent keeps on disk."""
+
+    image = Image()
+
+    def adopt(self, agent: Agent) -> list[Found]:
+        """What is known from before."""
+        raise NotImplementedError
+
+    def spawn(self, agent: Agent, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> None:
+        """Start a thing."""
+        raise NotImplementedError
+
+    def stop(self, agent: Agent, key: str, epoch: int) -> None:
+        """Ask it to end."""
+        raise NotImplementedError
+
+    def kill(self, agent: Agent, key: str, epoch: int) -> None:
+        """End it now."""
+        raise NotImplementedError
+
+    def forget(self, key: str, epoch: int) -> None:
+        """Drop its record."""
+        raise NotImplementedError
+
+
+class Copy(Process):
+    """The process of one generation of an app."""
+
+    def __init__(self, node: "Node", order: AppOrder) -> None:
+        super().__init__(node.world.loop, node.machine, f"{order.app}/{order.generation}")
+        self.node = node
+        self.app, self.generation = order.app, order.generation
+        self.behaviour = order.command[0]
+        self.born_ms = self.loop.now_ms
+        self.exit_code: int | None = None
+        #: It does not beat although it runs; since when it was disturbed last.
+        self.hung = False
+        self.disturbed_ms = self.loop.now_ms
+        if self.behaviour == "exits":
+            self.after(self.loop.chance.randint(0, 3_000), lambda: self.end(1))
+        elif self.behaviour != "mute":
+            self.after(self.loop.chance.randint(20, 1_500), self._beat)
+
+    def _beat(self) -> None:
+        if self.hung:
+            self.after(BEAT_EVERY_MS, self._beat)
+            return
+        agent = self.node.agent
+        if agent is None or not agent.alive:
+            self.after(BEAT_AGAIN_MS, self._beat)
+            return
+
+        def arrive() -> None:
+            if is_beat_welcome(agent.state, self.app, self.generation):
+                agent.feed(i.Beaten(self.app, self.generation))
+
+        agent.run(arrive)
+        self.after(BEAT_EVERY_MS, self._beat)
+
+    def end(self, code: int) -> None:
+        """The process ends, and its agent hears of it if there is one."""
+        if not self.alive:
+            return
+        self.exit_code = code
+        self.kill()
+        self.node.ended(self)
+
+
+class Node(Hands):
+    """A node: its machine, its agent, the copies on it and the agent's disk."""
+
+    def __init__(self, world: "World", *, order: int, port: int, slots: int) -> None:
+        self.world = world
+        self.name = str(node_id(IP, port))
+        self.machine = Machine(world.loop, self.name)
+        self.identity = Identity(
+            "node", self.name, order, IP, port, POOL, slots, ["process"], f"boot-{self.name}"
+        )
+        self.image = Image()
+        self.agent: Agent | None = None
+        #: app -> its latest copy that is not forgotten.
+        self.book: dict[str, Copy] = {}
+        #: Last time that a fault of this node began or ended.
+        self.disturbed_ms = world.loop.now_ms
+        #: Destroyed for good.
+        self.gone = False
+
+    def boot(self) -> None:
+        """Start the agent."""
+        if not self.gone and (self.agent is None or not self.agent.alive):
+            self.disturbed_ms = self.world.loop.now_ms
+            self.agent = Agent(self.world, self.machine, self.identity, self)
+
+    def crash(self, *, apps: bool) -> None:
+        """The agent dies, with its apps if it is the whole machine."""
+        self.disturbed_ms = self.world.loop.now_ms
+        if self.agent is not None and self.agent.alive:
+            self.agent.kill()
+            self.world.provider.agent_ended(self)
+        if apps:
+            self.end_group()
+
+    def end_group(self) -> None:
+        """Nothing of it lives any more."""
+        if self.agent is not None:
+            self.agent.kill()
+        for copy in self.book.values():
+            if copy.alive:
+                copy.end(-9)
+
+    def ended(self, copy: Copy) -> None:
+        """A copy has ended."""
+        agent = self.agent
+        if agent is not None and agent.alive:
+            agent.after(
+                2, lambda: agent.feed(i.Exited(copy.app, copy.generation, copy.exit_code, "ended"))
+            )
+
+    def adopt(self, agent: Agent) -> list[Found]:
+        """The copies in the book."""
+        return [
+            Found(copy.app, copy.generation, "alive" if copy.alive else "dead", pid=1)
+            for copy in self.book.values()
+        ]
+
+    def spawn(self, agent: Agent, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> None:
+        """Start an app."""
+        assert isinstance(order, AppOrder)
+        live = self.book.get(key)
+        if (live is not None and live.alive and live.generation != epoch) or self.world.spawn_fails():
+            agent.feed(i.Exited(key, epoch, 127, "cannot be started"))
+            return
+        if live is None or not live.alive:
+            self.book[key] = Copy(self, order)
+            self.world.checks.copy_started(self.book[key])
+        agent.feed(i.Spawned(key, epoch, 1))
+
+    def stop(self, agent: Agent, key: str, epoch: int) -> None:
+        """SIGTERM."""
+        copy = self.book.get(key)
+        if copy is not None and copy.alive and copy.generation == epoch:
+            copy.resume()
+            if copy.behaviour != "stubborn" and not copy.hung:
+                copy.after(self.world.loop.chance.randint(1, 400), lambda: copy.end(0))
+
+    def kill(self, agent: Agent, key: str, epoch: int) -> None:
+        """SIGKILL."""
+        copy = self.book.get(key)
+        if copy is not None and copy.alive and copy.generation == epoch:
+            copy.end(-9)
+
+    def forget(self, key: str, epoch: int) -> None:
+        """Strike an ended copy from the book."""
+        copy = self.book.get(key)
+        if copy is not None and not copy.alive and copy.generation == epoch:
+            del self.book[key]
+
+    def running(self) -> list[Copy]:
+        """Copies whose process exists."""
+        return [copy for copy in self.book.values() if copy.alive]
+
+
+class Provider(Hands):
+    """The provisioner's hands: nodes by order. With `supervised` an agent is restarted in place, unnoticed."""
+
+    def __init__(self, world: "World", *, supervised: bool) -> None:
+        self.world = world
+        self.supervised = supervised
+        self.image = Image()
+        self.machine = Machine(world.loop, "provisioner")
+        self.nodes: dict[int, Node] = {}
+        self.port_floor = 8_101
+        self.agent: Agent | None = None
+        self.fails = False
+        self.mute = False
+
+    def boot(self) -> None:
+        """Start the provisioner."""
+        identity = Identity("pool", POOL, 0, IP, 0, POOL, 0, ["process"], "boot")
+        if self.agent is None or not self.agent.alive:
+            self.agent = Agent(self.world, self.machine, identity, self)
+
+    def adopt(self, agent: Agent) -> list[Found]:
+        """The nodes in the book; what is left of a dead one is ended."""
+        found = []
+        for order, node in self.nodes.items():
+            is_alive = self._lives(node)
+            if not is_alive:
+                node.gone = True
+                node.end_group()
+            found.append(Found(str(order), order, "alive" if is_alive else "dead", node.name, 1))
+        return found
+
+    def _lives(self, node: Node) -> bool:
+        return not node.gone and (self.supervised or (node.agent is not None and node.agent.alive))
+
+    def agent_ended(self, node: Node) -> None:
+        """The agent of a node has died."""
+        if node.gone:
+            return
+        if self.supervised:
+            self.world.loop.after(self.world.loop.chance.randint(500, 6_000), node.boot)
+            return
+        self._hear(node)
+
+    def _hear(self, node: Node) -> None:
+        if self.agent is not None:
+            self.agent.after(3, lambda: self._finish(node))
+
+    def _finish(self, node: Node) -> None:
+        node.gone = True
+        node.end_group()
+        order, agent = node.identity.order, self.agent
+        if agent is not None:
+            agent.after(5, lambda: agent.feed(i.Exited(str(order), order, -9, "killed")))
+
+    def spawn(self, agent: Agent, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> None:
+        """Create a node."""
+        if epoch in self.nodes and self._lives(self.nodes[epoch]):
+            agent.feed(i.Spawned(key, epoch, 1, self.nodes[epoch].name))
+            return
+        if epoch in self.nodes or not isinstance(order, NodeOrder) or self.fails:
+            agent.feed(i.Exited(key, epoch, 127, "cannot be created"))
+            return
+        port = max(self.port_floor, order.port_floor)
+        self.port_floor = port + 1
+        node = self.nodes[epoch] = Node(self.world, order=epoch, port=port, slots=order.slots)
+        self.world.nodes[node.name] = node
+        if not self.mute:
+            node.boot()
+        agent.feed(i.Spawned(key, epoch, 1, node.name))
+
+    def stop(self, agent: Agent, key: str, epoch: int) -> None:
+        """Parking is another matter: not simulated."""
+
+    def kill(self, agent: Agent, key: str, epoch: int) -> None:
+        """Destroy a node; one that cannot be reached is tried again."""
+        node = self.nodes.get(epoch)
+        if node is None or node.gone:
+            return
+        if node.machine.is_cut and self.supervised:
+            agent.after(1_000, lambda: self.kill(agent, key, epoch))
+            return
+        node.disturbed_ms = self.world.loop.now_ms
+        self._finish(node)
+
+    def forget(self, key: str, epoch: int) -> None:
+        """Strike an ended node from the book."""
+        node = self.nodes.get(epoch)
+        if node is not None and node.gone:
+            del self.nodes[epoch]
+
+
+__all__ = ["POOL", "Agent", "Copy", "Node", "PoolReport", "Provider", "Report"]

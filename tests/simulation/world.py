@@ -1,0 +1,214 @@
+"""The simulated world: broker, workers, provisioner, nodes, and what can be done to them. Part of the simulator.
+
+One seed is one run. Everything that a nemesis may do is a method here, so that the truth (who is disturbed, since
+when) is always recorded.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streams.core.letters as letters_module
+import streams.core.planning as planning_module
+import streams.core.publisher as publisher_module
+from sdk.contract.codec import DecodeError, decode_orders, encode_request
+from sdk.contract.events import Decision
+from sdk.contract.orders import Orders
+from sdk.contract.requests import Request
+from sdk.contract.topics import WIDE_PARTITIONS, Topics
+from tables.decide import decide
+from tables.state import State
+from tables.witness import Witness
+from tests.simulation.checkers import Checks
+from tests.simulation.kafka import Broker, Record
+from tests.simulation.loop import Loop, Machine
+from tests.simulation.machines import Node, Provider
+from tests.simulation.workers import SHELL_TIME, Disk, Group, Worker
+
+LOOK_EVERY_MS = 1_000
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, seed: int, *, workers: int = 2, supervised: bool = False) -> None:
+        self.seed = seed
+        self.loop = Loop(seed)
+        self.broker = Broker(self.loop)
+        self.broker.on_append = self._appended
+        self.topics = Topics("watchkeep")
+        self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
+        self.checks = Checks(self, seed)
+        #: Share of decisions that are folded aside and decided again.
+        self.again_share = 0.2
+        self.spawn_fail_share = 0.0
+        self.broker_disturbed_ms = self.workers_disturbed_ms = self.loop.now_ms
+        self.nodes: dict[str, Node] = {}
+        self.provider = Provider(self, supervised=supervised)
+        self.group = Group(self)
+        self.disks = {f"worker-{number}": Disk() for number in range(workers)}
+        self.machines = {name: Machine(self.loop, name) for name in self.disks}
+        self.workers: dict[str, Worker] = {}
+        self._asked = 0
+        self._drawn = 0
+        for name in self.disks:
+            self.start_worker(name)
+        self.provider.boot()
+        self.group.watch()
+        self._look()
+
+    # --- small services -----------------------------------------------------------------------------
+
+    def draw(self, what: str) -> str:
+        """Something drawn once: a claim, a writer id."""
+        self._drawn += 1
+        return f"{what}-{self._drawn}-{self.loop.chance.getrandbits(32):08x}"
+
+    def spawn_fails(self) -> bool:
+        """Whether this start of an app fails."""
+        return self.spawn_fail_share > 0 and self.loop.chance.random() < self.spawn_fail_share
+
+    def _appended(self, record: Record) -> None:
+        if record.topic == self.topics.events:
+            self.checks.appended(record)
+
+    def _look(self) -> None:
+        self.checks.look()
+        self.loop.after(LOOK_EVERY_MS, self._look)
+
+    @property
+    def broker_up(self) -> bool:
+        """Whether the broker serves."""
+        return self.broker.alive and not self.broker.paused
+
+    def living_workers(self) -> list[Worker]:
+        """Workers that run and have read their disk."""
+        return [worker for worker in self.workers.values() if worker.alive and worker.built]
+
+    def standing_orders(self) -> dict[str, Orders]:
+        """The newest orders of each reporter on the topic."""
+        standing: dict[str, Orders] = {}
+        for number in range(WIDE_PARTITIONS):
+            for record in self.broker.log(self.topics.commands, number).records:
+                try:
+                    name = (record.key or b"").decode()
+                    standing[name] = decode_orders(name, record.value)
+                except (DecodeError, UnicodeDecodeError):
+                    continue
+        return standing
+
+    # --- what can be done ---------------------------------------------------------------------------
+
+    def ask(self, request: Request) -> None:
+        """A person asks; without a broker nobody hears it."""
+        self._asked += 1
+        if self.broker_up:
+            request_id = f"request-{self._asked}"
+            value = encode_request(request, request_id=request_id, asker="sim", at_ms=self.loop.now_ms)
+            self.broker.append((self.topics.requests, 0), [(request_id.encode(), value)])
+
+    def start_worker(self, name: str) -> None:
+        """Start a worker that does not run."""
+        old = self.workers.get(name)
+        if old is None or not old.alive:
+            self.workers_disturbed_ms = self.loop.now_ms
+            self.workers[name] = Worker(self, name, self.machines[name], self.disks[name])
+
+    def kill_worker(self, name: str, *, back_ms: int) -> None:
+        """SIGKILL; its supervisor starts it again."""
+        self.workers_disturbed_ms = self.loop.now_ms
+        self.workers[name].kill()
+        self.loop.after(back_ms, lambda: self.start_worker(name))
+
+    def worker_ended(self, worker: Worker, why: str) -> None:
+        """A worker ended itself."""
+        del why
+        self.kill_worker(worker.name, back_ms=1_000)
+
+    def pause_worker(self, name: str, for_ms: int) -> None:
+        """SIGSTOP and SIGCONT."""
+        worker = self.workers[name]
+        self.workers_disturbed_ms = self.loop.now_ms
+        worker.pause()
+        self.loop.after(for_ms, lambda: self._go_on(worker))
+
+    def _go_on(self, worker: Worker) -> None:
+        self.workers_disturbed_ms = self.loop.now_ms
+        worker.resume()
+
+    def cut(self, machine: Machine, *, up: bool, down: bool, for_ms: int) -> None:
+        """Cut ways between a machine and the broker."""
+        machine.cut_up |= up
+        machine.cut_down |= down
+        self.disturb(machine)
+        self.loop.after(for_ms, lambda: self.mend(machine))
+
+    def mend(self, machine: Machine) -> None:
+        """Both ways are open again."""
+        machine.cut_up = machine.cut_down = False
+        self.disturb(machine)
+
+    def disturb(self, machine: Machine) -> None:
+        """Note that a fault of this machine began or ended."""
+        if machine.name in self.nodes:
+            self.nodes[machine.name].disturbed_ms = self.loop.now_ms
+        else:
+            self.workers_disturbed_ms = self.loop.now_ms
+
+    def disturb_broker(self) -> None:
+        """Note that a fault of the broker began or ended."""
+        self.broker_disturbed_ms = self.loop.now_ms
+
+    def heal(self) -> None:
+        """Everything that was done is undone."""
+        self.broker.lost_acks, self.broker.slow_ms = 0.0, 0
+        self.spawn_fail_share = 0.0
+        self.provider.fails = self.provider.mute = False
+        self.disturb_broker()
+        self.broker.start()
+        self.broker.resume()
+        for machine in [*self.machines.values(), self.provider.machine]:
+            self.mend(machine)
+        for name, worker in self.workers.items():
+            worker.resume()
+            self.start_worker(name)
+        for node in self.nodes.values():
+            self.mend(node.machine)
+            for process in [node.agent, *node.book.values()]:
+                if process is not None:
+                    process.resume()
+        if self.provider.agent is not None:
+            self.provider.agent.resume()
+        self.provider.boot()
+
+    def digest(self) -> str:
+        """What happened, in short: equal for equal runs."""
+        ends = {f"{topic}/{number}": log.end for (topic, number), log in sorted(self.broker.logs.items())}
+        return json.dumps([ends, self.checks.state.offset, self.loop.passed_ms])
+
+
+@contextmanager
+def simulated_shell(world: World) -> Iterator[None]:
+    """The real modules of the shell on simulated time and chance; judges hear of decisions."""
+
+    def judged(state: State, witness: Witness) -> list[Decision]:
+        decisions = decide(state, witness)
+        if decisions:
+            world.checks.decided(state, witness, decisions)
+        return decisions
+
+    changed = [
+        (planning_module, "time", SHELL_TIME),
+        (planning_module, "random", SHELL_TIME),
+        (planning_module, "decide", judged),
+        (publisher_module, "time", SHELL_TIME),
+        (letters_module, "time", SHELL_TIME),
+    ]
+    before = [(module, name, getattr(module, name)) for module, name, _ in changed]
+    for module, name, value in changed:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
