@@ -110,6 +110,9 @@ class State:
         self._index(table, key, old, row)
         for listener in self.listeners:
             listener.add((table, key))
+            if isinstance(old, AppRow) and isinstance(row, AppRow) and old.node not in ("", row.node):
+                # The row names only the node it is on now, and the orders of the one it left differ too.
+                listener.add(("nodes", old.node))
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row; only requests are ever forgotten."""

@@ -334,7 +334,8 @@ class Chaos:
 
     def _app_held(self) -> e.Event:
         app, generation, _ = self._copy()
-        return e.AppHeldBack(**self._basis(), app=app, generation=generation, strikes=2)
+        # Without a wake it would say nothing, and the planner never makes one such.
+        return e.AppHeldBack(**{**self._basis(), "wake_ms": 1_000}, app=app, generation=generation, strikes=2)
 
     def _gave_up(self) -> e.Event:
         app, generation, _ = self._copy()

@@ -1,6 +1,6 @@
 """Orders: what each node and pool is told, in every phase."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdk.contract import events as e
@@ -68,6 +68,18 @@ def test_condemned_app_is_told_to_be_killed() -> None:
     assert [app.kill for app in _node_orders(world, node).apps] == [True]
 
 
+def test_node_that_an_app_left_is_told_so() -> None:
+    """When an app ends and is placed elsewhere in one turn, the orders of the node it left are written anew."""
+    world = begin(4)
+    row = world.app(APP)
+    world.agent(row.node).copies[APP, row.generation].end(1)
+    world.run(2_000, world.all_run)
+    left = world.published[row.node]
+    assert isinstance(left, NodeOrders)
+    assert world.app(APP).node != row.node
+    assert APP not in {app.app for app in left.apps}
+
+
 def test_draining_node_is_told_to_run_nothing() -> None:
     """A node that is to shut down is told to run nothing, under a registration still in force."""
     world = begin(2, nodes=1)
@@ -109,6 +121,7 @@ def test_limit_of_the_policy_reaches_every_node() -> None:
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 1 << 32))
+@example(seed=869)  # a condemned app that could not be killed moves to another node
 def test_touched_reporters_are_all_whose_orders_differ(seed: int) -> None:
     """Rewriting the orders of those touched alone keeps all orders as if all were computed anew."""
     published: dict[str, Orders | None] = {}

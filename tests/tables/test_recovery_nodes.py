@@ -271,3 +271,16 @@ def test_lone_source_is_watched_and_counted() -> None:
         (0, 1),
         (1, 1),
     ]
+
+
+def test_overdue_node_takes_no_apps() -> None:
+    """A node that was not heard for half the limit is not silent yet, and still takes nothing new."""
+    world = begin(nodes=2)
+    world.run(5_000)
+    quiet, other = sorted(row.node for row in world.active())
+    world.agent(quiet).paused = True
+    world.run(6_000)
+    world.run_apps(4)
+    world.run(1_000)
+    assert not world.state.nodes[quiet].silent
+    assert {row.node for row in world.state.apps.values()} == {other}
