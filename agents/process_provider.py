@@ -245,11 +245,18 @@ class ProcessProvider:
             # Just forked: it does not lead a group yet and has started nothing.
             procfs.send_signal(entry.pid, signal.SIGKILL)
 
+    def _kill_holder(self, entry: Entry) -> None:
+        """End an agent of this node that we lost sight of; its lock names it."""
+        pid, start = read_holder(self._directory(entry))
+        if pid != entry.pid and procfs.is_alive(pid, start) and os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGKILL)
+
     async def _end_group(self, entry: Entry) -> None:
         """Kill what is left of a node until nothing lives; bounded."""
         if not entry.pid:
             return
         self._kill_group(entry)
+        self._kill_holder(entry)
         marks = {"WATCHKEEP_NODE_ID": entry.node}
         loop = asyncio.get_running_loop()
         until_s = loop.time() + DESTROY_WITHIN_S

@@ -168,3 +168,20 @@ def test_template_that_died_is_replaced(tmp_path: Path) -> None:
         spawner.close()
 
     asyncio.run(act())
+
+
+def test_agent_out_of_sight_is_ended_with_its_node(tmp_path: Path) -> None:
+    """A second agent that holds the lock of a node's directory is ended with the node."""
+
+    async def act() -> None:
+        exits: list[tuple[object, ...]] = []
+        provider = make(tmp_path, exits)
+        node, pid = await provider.create(80, NodeOrder(80, 4, free_port()))
+        ghost = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        lock = tmp_path / "nodes" / node / "lock"
+        lock.write_text(f"{ghost.pid} {procfs.start_of(ghost.pid)}")
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: exits)
+        assert ghost.wait(10) == -signal.SIGKILL
+
+    asyncio.run(act())
