@@ -6,10 +6,14 @@ Rules (found the hard way, see docs/adr):
 2. A producer gives up a record after `SEND_WITHIN_MS`; what was not acknowledged may or may not be on the log.
 """
 
+import asyncio
 import logging
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+_log = logging.getLogger(__name__)
 
 #: A record not acknowledged within this time has an unknown outcome. Source: DESIGN 6, delivery of beat producers.
 SEND_WITHIN_MS = 3_000
@@ -20,6 +24,8 @@ READ_WITHIN_MS = 5_000
 FETCH_WAIT_MS = 500
 #: Largest fetch of one partition, bytes: several times the largest record.
 FETCH_BYTES = 4 << 20
+#: Pause between tries to reach the broker at the start, s.
+RETRY_S = 0.5
 #: One line about trouble with the broker per this time, s; aiokafka alone writes 150 a minute.
 COMPLAIN_EVERY_S = 5.0
 
@@ -46,6 +52,18 @@ def create_writer(bootstrap: str, *, acks: str | int = "all") -> AIOKafkaProduce
         max_batch_size=256 << 10,
         max_request_size=2 << 20,
     )
+
+
+async def start_clients(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Start clients; a broker that does not answer is waited for."""
+    for client in clients:
+        while True:
+            try:
+                await client.start()
+                break
+            except KafkaError as error:
+                _log.warning("waiting for Kafka: %s", error)
+                await asyncio.sleep(RETRY_S)
 
 
 async def end_offsets(

@@ -7,6 +7,7 @@ path ends in an acknowledgement earned or the end of the process.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -14,6 +15,7 @@ import faust
 from sdk.contract.codec import DecodeError, decode_request
 from streams.core.core import Core
 from streams.core.handover import Handover
+from streams.core.pace import Pace
 from streams.faust_fixes import LoopGuard, exit_at_once, partition_context
 from tables.views import ViewKey
 
@@ -21,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: How often rows that no event leads to (repairs) are looked for, s.
 REPAIR_EVERY_S = 0.25
+#: How often it is looked whether the processors stand still, s.
+WATCH_EVERY_S = 1.0
 
 
 async def admit_requests(stream: Any, core: Core) -> None:
@@ -32,26 +36,41 @@ async def admit_requests(stream: Any, core: Core) -> None:
             asked = decode_request(message.value)
         except DecodeError as error:
             await asyncio.wrap_future(core.bury(message, str(error)))
+            core.pace.handled(message.topic, message.offset)
             continue
         try:
             await asyncio.wrap_future(core.admit(asked))
+            core.pace.handled(message.topic, message.offset)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  # Faust would acknowledge the request and forget it
             exit_at_once(f"request {asked.id} could not be admitted: {error!r}")
 
 
-async def write_views(stream: Any, writer: "ViewWriter") -> None:
+async def write_views(stream: Any, writer: "ViewWriter", pace: Pace) -> None:
     """After each event of the log, write the rows it changed."""
     writer.handover.attach_writer()
     async for event in stream.events():
         try:
             await writer.handover.wait_folded(event.message.offset)
             writer.write()
+            pace.handled(event.message.topic, event.message.offset)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  # the rows would be lost until somebody compares
             exit_at_once(f"rows of the view could not be written: {error!r}")
+
+
+async def watch_pace(app: Any, pace: Pace, owns: Callable[[], bool]) -> None:
+    """End a worker whose processors stand still although records wait for them."""
+    while True:
+        await asyncio.sleep(WATCH_EVERY_S)
+        if not owns():
+            pace.rest()
+            continue
+        committed = {tp.topic: offset or 0 for tp, offset in app.consumer._committed_offset.items()}  # noqa: SLF001
+        if topic := pace.stuck(committed):
+            exit_at_once(f"records of {topic} wait and nothing handles them")
 
 
 class ViewWriter:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sdk.contract.topics import Topics, TopicSpec, topic_specs
+from streams.local.probe import probe_any
 
 #: A broker that does not answer within this time is away, ms.
 ANSWER_WITHIN_MS = 5_000
@@ -44,6 +45,9 @@ def open_admin(bootstrap: str) -> Any:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    if probe_any(bootstrap, timeout_s=ANSWER_WITHIN_MS / 1000) is None:
+        # Asked first in a few bytes: a client that cannot start leaks its socket.
+        raise KafkaAwayError(f"no Kafka broker answers at {bootstrap}")
     try:
         return KafkaAdminClient(
             bootstrap_servers=bootstrap,

@@ -13,7 +13,7 @@ from sdk.contract.topics import VIEW_TABLES, Topics
 from streams.core.core import Core
 from streams.core.handover import Handover
 from streams.faust_fixes import LoopGuard, SafeTopic
-from streams.processors import ViewWriter, admit_requests, write_views
+from streams.processors import ViewWriter, admit_requests, watch_pace, write_views
 from streams.settings import Settings
 
 #: Name under which our transport stands in broker URLs.
@@ -76,6 +76,8 @@ def create_app(settings: Settings) -> faust.App:
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=65_536,
+        # A request that waits for leadership must not hold up the rebalance that decides who leads.
+        stream_wait_empty=False,
         producer_linger=0,
         producer_request_timeout=60.0,
         web_enabled=False,
@@ -116,7 +118,7 @@ def _register(app: Any, topics: Topics, writer: ViewWriter) -> None:
         await admit_requests(stream, app.core)
 
     async def _views(stream: Any) -> None:
-        await write_views(stream, writer)
+        await write_views(stream, writer, app.core.pace)
 
     async def _assigned(_app: Any, assigned: Any, **_: Any) -> None:
         owns = any(tp.topic == topics.requests for tp in assigned)
@@ -132,8 +134,12 @@ def _register(app: Any, topics: Topics, writer: ViewWriter) -> None:
         app.producer.buffer.max_messages = _PRODUCER_BUFFER_MAX
         await writer.repair(topics.events)
 
+    async def _watch() -> None:
+        await watch_pace(app, app.core.pace, writer.handover.is_owner)
+
     app.agent(requests, name="requests")(_requests)
     app.agent(events, name="views")(_views)
     app.on_partitions_assigned.connect(_assigned)
     app.on_partitions_revoked.connect(_revoked)
     app.task(_repair)
+    app.task(_watch)

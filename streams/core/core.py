@@ -15,19 +15,27 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from sdk.contract.codec import Asked, DecodeError, decode_event, decode_heartbeat, encode_heartbeat
 from sdk.contract.events import PlannerStarted
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.topics import VIEW_TABLES, WIDE_PARTITIONS, Topics, partition_of
-from streams.clients import create_reader, create_writer, end_offsets, quieten_kafka_logs
+from streams.clients import (
+    RETRY_S,
+    create_reader,
+    create_writer,
+    end_offsets,
+    quieten_kafka_logs,
+    start_clients,
+)
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
 from streams.core.letters import Letters, decode_letter
+from streams.core.pace import Pace
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from streams.core.snapshots import Snapshots
@@ -52,8 +60,6 @@ BLIND_MS = 5_000
 BEAT_EVERY_S = 5.0
 #: Records handled before the loop lets others run.
 BATCH_MAX = 1_000
-#: Pause between tries to reach the broker at the start, s.
-RETRY_S = 0.5
 #: Exit code after an error: `EX_SOFTWARE` of sysexits.h.
 EXIT_BROKEN = 70
 
@@ -67,6 +73,8 @@ class Core:
         self._data_dir = Path()
         self._name = name
         self._handover = handover
+        #: Whether the Faust processors keep up with what this thread reads.
+        self.pace = Pace()
         self.writer = f"worker/{name}/{uuid.uuid4().hex[:12]}"
         self._thread = threading.Thread(target=self._main, name="core", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,11 +135,11 @@ class Core:
         self._events_id = ids.events
         self._producer = create_writer(self._bootstrap)
         self._tick_producer = create_writer(self._bootstrap, acks=1)
-        await _started(self._producer, self._tick_producer)
+        await start_clients(self._producer, self._tick_producer)
         self._appender = Appender(self._producer, self._topics, self.writer)
         self._snapshots = Snapshots(self._data_dir / "core")
         log = create_reader(self._bootstrap)
-        await _started(log)
+        await start_clients(log)
         events = TopicPartition(self._topics.events, 0)
         log_end = (await end_offsets(log, [events]))[events]
         _log.info("%s", self._snapshots.restore(self.state, topic_id=ids.events, log_end=log_end))
@@ -168,7 +176,7 @@ class Core:
         self._rows_unsaved = state.listen()
         self._watcher = Watcher(state)
         self._outbox = FactOutbox()
-        self._ticker = Ticker(self._tick_producer, self._topics.heartbeats, self.writer)
+        self._ticker = Ticker(self._tick_producer, self._topics.heartbeats, self.writer, self.pace)
         self._planning = Planning(state, self._watcher, self._appender)
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
         self._letters = Letters(self._appender, self._topics)
@@ -209,6 +217,7 @@ class Core:
             await reader.stop()
 
     def _fold(self, record: Any) -> None:
+        self.pace.saw(record.topic, record.offset)
         meta = Meta(record.offset, record.timestamp)
         try:
             recorded = decode_event(record.value)
@@ -238,7 +247,7 @@ class Core:
 
     async def _read_heartbeats(self) -> None:
         reader = create_reader(self._bootstrap)
-        await _started(reader)
+        await start_clients(reader)
         partitions = [TopicPartition(self._topics.heartbeats, number) for number in range(WIDE_PARTITIONS)]
         reader.assign(partitions)
         try:
@@ -291,11 +300,11 @@ class Core:
 
     async def _read_back(self) -> None:
         reader = create_reader(self._bootstrap)
-        await _started(reader)
+        await start_clients(reader)
         names = [self._topics.commands] * WIDE_PARTITIONS
         partitions = [TopicPartition(name, number) for number, name in enumerate(names)]
         partitions += [TopicPartition(self._topics.state(table), 0) for table in VIEW_TABLES]
-        partitions.append(TopicPartition(self._topics.dead_letters, 0))
+        partitions += [TopicPartition(self._topics.dead_letters, 0), TopicPartition(self._topics.requests, 0)]
         reader.assign(partitions)
         try:
             ends = await end_offsets(reader, partitions)
@@ -319,6 +328,8 @@ class Core:
         try:
             if record.topic == self._topics.commands:
                 self._publisher.read_back(record.key, record.value)
+            elif record.topic == self._topics.requests:
+                self.pace.saw(record.topic, record.offset)
             elif record.topic == self._topics.dead_letters:
                 self._letters.read_back(decode_letter(record.value).letter_key)
             else:
@@ -378,18 +389,6 @@ class Core:
         letters = self._letters.pending
         self._snapshots.save(self.state, self._rows_unsaved, watches, letters, topic_id=self._events_id)
         self._rows_unsaved.clear()
-
-
-async def _started(*clients: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Start clients; an unreachable broker is waited for."""
-    for client in clients:
-        while True:
-            try:
-                await client.start()
-                break
-            except KafkaError as error:
-                _log.warning("waiting for Kafka: %s", error)
-                await asyncio.sleep(RETRY_S)
 
 
 def _now_ms() -> int:

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from sdk.contract.codec import encode_heartbeat
 from sdk.contract.heartbeats import Tick
 from sdk.contract.topics import WIDE_PARTITIONS
+from streams.core.pace import Pace
 
 #: Source: DESIGN 6. More makes detection later by as much; less costs every partition a record.
 TICK_MS = 250
@@ -29,10 +30,11 @@ _SENT_MAX = 40
 class Ticker:
     """Writes ticks and remembers when each was sent."""
 
-    def __init__(self, producer: AIOKafkaProducer, topic: str, writer: str) -> None:
+    def __init__(self, producer: AIOKafkaProducer, topic: str, writer: str, pace: Pace) -> None:
         self._producer = producer
         self._topic = topic
         self._writer = writer
+        self._pace = pace
         self._number = 0
         #: Per partition: monotonic ms of the newest tick of another worker that was read, and of our last.
         self._others_ms = [-OTHERS_MS] * WIDE_PARTITIONS
@@ -87,6 +89,7 @@ class Ticker:
             if now_ms - self.acknowledged_ms[partition] > PAUSE_MS:
                 self.resumed_ms[partition] = now_ms
             self.acknowledged_ms[partition] = now_ms
+            self._pace.online()
 
 
 def _now_ms() -> int:

@@ -41,6 +41,15 @@ class Standing(NamedTuple):
     content: int
 
 
+class _Flight(NamedTuple):
+    """A row on its way."""
+
+    as_of: int
+    at_ms: int
+    #: Offset up to which the row that stands is still right, kept when the row is offered again.
+    floor: int
+
+
 class Viewing:
     """What stands on the state topics, what ought to, and what is on its way."""
 
@@ -52,8 +61,10 @@ class Viewing:
         self._changed = state.listen()
         self._tables = {topics.state(table): table for table in VIEW_TABLES}
         self._standing: dict[ViewKey, Standing] = {}
-        #: Offered rows not read back yet: their `as_of` and when they were offered.
-        self._flight: dict[ViewKey, tuple[int, int]] = {}
+        #: Offered rows not read back yet.
+        self._flight: dict[ViewKey, _Flight] = {}
+        #: Offset folded at the end of the last turn: what changed since changed after it.
+        self._turned_at = -1
         #: Rows that stand otherwise than the fold has them.
         self._odd: set[ViewKey] = set()
         self._owns = False
@@ -68,6 +79,8 @@ class Viewing:
         self._flight.clear()
         self._odd.clear()
         self._progress = -1
+        # Nothing is known of the rows that a former owner left.
+        self._turned_at = -1
 
     def read_back(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """A record of a state topic.
@@ -122,11 +135,12 @@ class Viewing:
         keys |= self._odd
         self._odd.clear()
         self._offer(keys)
+        self._turned_at = self._state.offset
         self._write_progress()
 
     def _offer(self, keys: set[ViewKey]) -> None:
         now_ms = _now_ms()
-        keys |= {view for view, (_, at) in self._flight.items() if now_ms - at >= AGAIN_MS}
+        keys |= {view for view, flight in self._flight.items() if now_ms - flight.at_ms >= AGAIN_MS}
         rows: dict[ViewKey, bytes | None] = {}
         for view in keys:
             value = render(self._state, view)
@@ -139,19 +153,20 @@ class Viewing:
                 continue
             else:
                 rows[view] = value
-                self._flight[view] = (self._state.offset, now_ms)
+                floor = self._flight[view].floor if view in self._flight else self._turned_at
+                self._flight[view] = _Flight(self._state.offset, now_ms, floor)
         self._handover.offer(rows, folded=self._state.offset)
 
     def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None) -> bool:
         """Whether the row as it is now was offered and has not been read back yet."""
-        as_of, at = self._flight.get(view, (-1, 0))
-        behind = standing is None or standing.as_of < as_of
-        return as_of == self._state.offset and behind and now_ms - at < AGAIN_MS
+        flight = self._flight.get(view)
+        if flight is None or flight.as_of != self._state.offset or now_ms - flight.at_ms >= AGAIN_MS:
+            return False
+        return standing is None or standing.as_of < flight.as_of
 
     def _write_progress(self) -> None:
         now_ms = _now_ms()
-        pending = [as_of for as_of, _ in self._flight.values()]
-        done = min(pending) - 1 if pending else self._state.offset
+        done = min((flight.floor for flight in self._flight.values()), default=self._state.offset)
         if self._odd or done <= self._progress or now_ms - self._progress_at_ms < PROGRESS_EVERY_MS:
             return
         self._progress, self._progress_at_ms = done, now_ms

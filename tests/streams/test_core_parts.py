@@ -273,6 +273,24 @@ def test_a_row_that_somebody_else_wrote_is_written_again(
     assert set(handover.take()) == {node}
 
 
+def test_progress_never_passes_a_change_that_was_not_read_back(log: Log, appender: FakeAppender) -> None:
+    """Two changes handled in one turn hold progress before the first, also when the row is offered again."""
+    viewing, handover = _viewing(log, appender)
+    _publish(viewing, handover.take())
+    viewing._progress_at_ms = 0
+    viewing.turn(readers_at_end=True)
+    appender.take()
+    before = log.state.offset
+
+    log.add_app("application-b", "node-127.0.0.1_8082")
+    viewing.turn(readers_at_end=True)
+    log.add_app("application-c", "node-127.0.0.1_8082")
+    viewing._progress_at_ms = 0
+    viewing.turn(readers_at_end=True)
+
+    assert all(decode_progress(record.value or b"") <= before for record in appender.take())
+
+
 def test_a_row_nobody_knows_is_taken_away(log: Log, appender: FakeAppender) -> None:
     """A row under a key that the fold does not have becomes a tombstone."""
     viewing, handover = _viewing(log, appender)
