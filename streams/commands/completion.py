@@ -6,9 +6,10 @@ import click
 from click.shell_completion import get_completion_class
 
 from streams.commands import CommandError
+from streams.commands.shared import HelpfulCommand
 
 
-@click.command()
+@click.command(cls=HelpfulCommand)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from streams.commands import CommandError
+from streams.commands.shared import HelpfulCommand
 
 
-@click.command()
+@click.command(cls=HelpfulCommand)
 @click.option("--demo", is_flag=True, help="Also run the applications under examples/.")
 @click.option("--detach", is_flag=True, help="Run in the background; return when everything is green.")
 @click.option("--nodes", type=int, help="Nodes at the very first start.")
