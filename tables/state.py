@@ -124,7 +124,8 @@ class State:
     def load(self, rows: Iterable[tuple[str, str, Row]], *, offset: int, now_ms: int) -> None:
         """Fill an empty state from saved rows."""
         assert self.offset == -1
-        for table, key, row in rows:
+        # Requests are forgotten oldest first, by their place in the table: disk gives them in another order.
+        for table, key, row in sorted(rows, key=lambda each: getattr(each[2], "offset", -1)):
             self.put(table, key, row)
         self.offset, self.now_ms = offset, now_ms
 

@@ -96,15 +96,12 @@ def indexes_of(state: State) -> dict[str, Any]:
 
 
 def saved_and_loaded(state: State, rng: random.Random | None = None) -> State:
-    """The state as it comes back from disk, rows in any order within what keeps the requests' order."""
+    """The state as it comes back from disk; with `rng`, rows in any order."""
     rows: list[tuple[str, str, Row]] = [
         (table, key, decode_row(table, encode_row(row))) for table, key, row in state.all_rows()
     ]
     if rng is not None:
-        requests = [row for row in rows if row[0] == "requests"]
-        rest = [row for row in rows if row[0] != "requests"]
-        rng.shuffle(rest)
-        rows = rest + requests
+        rng.shuffle(rows)
     loaded = State()
     loaded.load(rows, offset=state.offset, now_ms=state.now_ms)
     return loaded
@@ -381,7 +378,7 @@ def wild_log(seed: int, length: int) -> Iterator[tuple[State, Entry]]:
         e.PlannerStarted("writer-1", 1),
     ]
     for offset in range(length):
-        at_ms += chaos.rng.choice((0, 1, 50, 1_000, 30_000, -200))
+        at_ms += chaos.rng.choice((0, 1, 50, 1_000, 30_000, -200, 86_400_000))
         if offset < len(starts):
             event = starts[offset]
         elif past and chaos.rng.random() < 0.1:
