@@ -1,0 +1,81 @@
+"""Admitted requests: what people and programs want; written by the `requests` processor. Pure.
+
+Part of `sdk.contract.events`. `request` is the id of the request that is answered.
+"""
+
+from sdk.contract.facts import EventBase
+from sdk.contract.policy import Policy
+from sdk.contract.specs import AppSpec
+from sdk.contract.whole import Whole
+
+
+class AppSubmitted(EventBase, frozen=True):
+    """Somebody wants an app to run; a second submission of one app replaces its spec."""
+
+    request: str
+    spec: AppSpec
+
+
+class AppStopRequested(EventBase, frozen=True):
+    """Somebody wants an app not to run any more."""
+
+    request: str
+    app: str
+
+
+class AppRestartRequested(EventBase, frozen=True):
+    """Somebody wants a new copy of an app; also ends a give-up."""
+
+    request: str
+    app: str
+
+
+class NodesRequested(EventBase, frozen=True):
+    """Somebody wants `count` more nodes in a pool."""
+
+    request: str
+    pool: str
+    count: Whole
+
+
+class NodeShutdownRequested(EventBase, frozen=True):
+    """Somebody wants a node emptied and taken away for good."""
+
+    request: str
+    node: str
+
+
+class NodeDownConfirmed(EventBase, frozen=True):
+    """A person confirms that a silent node is dead; the brake no longer holds it."""
+
+    request: str
+    node: str
+
+
+class BrakeReleaseRequested(EventBase, frozen=True):
+    """A person ends the brake."""
+
+    request: str
+
+
+class PoolConfigured(EventBase, frozen=True):
+    """How many nodes a pool has, and how many slots each new one gets."""
+
+    request: str
+    pool: str
+    nodes: Whole
+    slots: Whole
+
+
+class PolicyChanged(EventBase, frozen=True):
+    """The policy from here on, whole."""
+
+    request: str
+    policy: Policy
+
+
+class RequestRefused(EventBase, frozen=True):
+    """A request that cannot be carried out, and why."""
+
+    request: str
+    reason: str

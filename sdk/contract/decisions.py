@@ -1,0 +1,150 @@
+"""Decisions: what the planner made of it. Pure; part of `sdk.contract.events`.
+
+Each carries the `term` it was made in and counts only if that term is in force at its offset. Offsets named
+`based_on`, `policy`, `registration`, `replaces`, `order` and `term` are offsets of the events topic.
+"""
+
+from typing import Literal
+
+from sdk.contract.facts import Band, EventBase, Position
+from sdk.contract.whole import Whole
+
+
+class PlannerStarted(EventBase, frozen=True):
+    """A worker begins to decide; the offset of this record is the new term."""
+
+    writer: str
+    #: A worker with an older fold stands back.
+    fold_version: Whole
+
+
+class _Decision(EventBase, frozen=True, kw_only=True):
+    """What every decision carries."""
+
+    term: Whole
+    #: Offset of the last record folded when it was made.
+    based_on: Whole
+    #: Offset of the policy in force, -1 for the built-in one.
+    policy: Whole
+    #: Where the watcher stood when it confirmed what the decision rests on.
+    fence: Position | None = None
+    #: The planner asks for a `TimerFired` after this time, 0 for none.
+    wake_ms: Whole = 0
+
+
+class NodeOrdered(_Decision, frozen=True, kw_only=True):
+    """A pool shall create a node; the offset of this record is the order."""
+
+    pool: str
+    slots: Whole
+    port_floor: Whole
+    #: The dead node whose apps it takes over, and the lineage under which those were placed.
+    replaces: str = ""
+    replaces_lineage: Whole = 0
+
+
+class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):
+    """An order that brought no registered node in time; what there is of it is destroyed."""
+
+    order: Whole
+    pool: str
+    reason: str
+
+
+class NodeDeclaredDown(_Decision, frozen=True, kw_only=True):
+    """A node is dead to the platform: its registration ends and its apps move."""
+
+    node: str
+    registration: Whole
+    reason: Literal["silent", "exited", "confirmed"]
+    #: The provider shall destroy what is left of it.
+    destroy: bool
+
+
+class NodeLeft(_Decision, frozen=True, kw_only=True):
+    """A node that was to shut down is empty; it is taken away."""
+
+    node: str
+    registration: Whole
+
+
+class PoolHeldBack(_Decision, frozen=True, kw_only=True):
+    """Creation failed; the pool waits before the next order."""
+
+    pool: str
+    strikes: Whole
+
+
+class PoolDegraded(_Decision, frozen=True, kw_only=True):
+    """Creation failed so often that a person should look; tries go on."""
+
+    pool: str
+    strikes: Whole
+
+
+class AppPlaced(_Decision, frozen=True, kw_only=True):
+    """An app shall run on a node; the offset of this record is its generation."""
+
+    app: str
+    node: str
+    registration: Whole
+    #: The generation that this one replaces, 0 for the first.
+    replaces: Whole
+    reason: Literal["new", "failure", "node-down", "restart", "moved"]
+    #: Free slots of the best three nodes considered, for the record.
+    scores: dict[str, Whole] = {}  # noqa: RUF012  # a frozen msgspec struct: each instance gets its own
+
+
+class AppDeclaredDown(_Decision, frozen=True, kw_only=True):
+    """A copy that hangs or never beat is condemned: it is killed without grace."""
+
+    app: str
+    generation: Whole
+    reason: Literal["silent", "never-beat"]
+
+
+class AppHeldBack(_Decision, frozen=True, kw_only=True):
+    """An app failed repeatedly; it waits before its next copy."""
+
+    app: str
+    generation: Whole
+    strikes: Whole
+
+
+class AppGaveUp(_Decision, frozen=True, kw_only=True):
+    """An app failed too often; it stays down until somebody restarts it."""
+
+    app: str
+    generation: Whole
+    failures: Whole
+
+
+class AppLeftPending(_Decision, frozen=True, kw_only=True):
+    """An app that ought to run cannot be placed now, and why."""
+
+    app: str
+    reason: str
+
+
+class BrakeEngaged(_Decision, frozen=True, kw_only=True):
+    """So many nodes are overdue that silence is not acted upon."""
+
+    band: Band
+    overdue: Whole
+    nodes: Whole
+
+
+class BrakeReleased(_Decision, frozen=True, kw_only=True):
+    """Silence is acted upon again."""
+
+    reason: Literal["calm", "request"]
+
+
+class TimerFired(_Decision, frozen=True, kw_only=True):
+    """The time that a decision asked for has passed."""
+
+    #: Table and key of the row whose wake it is.
+    table: str
+    key: str
+    #: Offset of the decision that asked.
+    set_at: Whole

@@ -1,0 +1,124 @@
+"""Facts: what the heartbeats say; written by watchers. Pure; part of `sdk.contract.events`.
+
+Past participle, subject first. `epoch` is a registration, a generation, or 0 of a lone source.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sdk.contract.whole import Whole
+
+SourceKind = Literal["node", "pool", "app", "lone"]
+#: Share of nodes overdue, as the brake sees it: within bounds, over them, or every single one.
+Band = Literal["calm", "most", "all"]
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """A place in the heartbeats topic that a fact or decision rests on: partition and offset."""
+
+    partition: Whole
+    offset: Whole
+
+
+class EventBase(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of everything on the log."""
+
+
+class NodeRegistered(EventBase, frozen=True):
+    """An agent said hello and may serve."""
+
+    node: str
+    claim: str
+    order: Whole
+    #: The registration on the agent's disk that this one succeeds, 0 if none.
+    old_registration: Whole
+    ip: str
+    port: Whole
+    pool: str
+    slots: Whole
+    drivers: list[str]
+    boot_id: str
+    position: Position
+
+
+class ProvisionerRegistered(EventBase, frozen=True):
+    """A provisioner said hello and may create nodes for its pool."""
+
+    pool: str
+    claim: str
+    old_registration: Whole
+    boot_id: str
+    position: Position
+
+
+class SourceFellSilent(EventBase, frozen=True):
+    """No beat of `source` in its epoch between two offsets, over the limit on the log clock, not settling."""
+
+    source: str
+    kind: SourceKind
+    epoch: Whole
+    topic_id: str
+    partition: Whole
+    #: Offset of the last beat, or where reading began.
+    from_offset: Whole
+    #: Offset of the tick (of the report, for an app) that decided.
+    until_offset: Whole
+    #: Log-clock time between them.
+    silent_ms: Whole
+    limit_ms: Whole
+    #: Time that gaps in the partition added to the limit.
+    postponed_ms: Whole = 0
+
+
+class SourceReturned(EventBase, frozen=True):
+    """A beat of a source that the log calls silent, or of a lone source it does not know."""
+
+    source: str
+    kind: SourceKind
+    epoch: Whole
+    topic_id: str
+    partition: Whole
+    offset: Whole
+
+
+class AppStarted(EventBase, frozen=True):
+    """The first beat of a generation, as its agent reports it."""
+
+    app: str
+    generation: Whole
+    node: str
+    position: Position
+
+
+class AppExited(EventBase, frozen=True):
+    """A generation has ended: its process exited, or the node that ought to run it does not know it."""
+
+    app: str
+    generation: Whole
+    node: str
+    reason: Literal["exited", "lost"]
+    position: Position
+    exit_code: Whole | None = None
+
+
+class NodeExited(EventBase, frozen=True):
+    """The provider confirms that the node of an order is gone, or never came to be."""
+
+    order: Whole
+    pool: str
+    #: Empty if the order never got as far as a name.
+    node: str
+    reason: str
+    position: Position
+    exit_code: Whole | None = None
+
+
+class OverdueShareChanged(EventBase, frozen=True):
+    """The share of nodes without a report crossed a bound; from the leader's watcher only."""
+
+    term: Whole
+    band: Band
+    overdue: Whole
+    nodes: Whole
+    positions: list[Position]
