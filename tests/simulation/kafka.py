@@ -6,7 +6,6 @@ is away, changes of leader that step its clock, compaction.
 """
 
 import bisect
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,8 @@ from tests.simulation.loop import Loop, Process, Work
 
 Place = tuple[str, int]
 Done = Callable[[int | None], None]
+Batch = list[tuple[bytes | None, Any]]
+Request = list[tuple[Place, Batch]]
 
 #: One way through the network, ms.
 LATENCY_MS = (1, 3)
@@ -122,14 +123,8 @@ class Broker:
             for reader in log.readers:
                 reader.wake()
 
-    def produce(
-        self,
-        process: Process,
-        place: Place,
-        batch: list[tuple[bytes | None, Any]],
-        answer: Callable[[int | None], None],
-    ) -> None:
-        """A produce request; `answer` gets the first offset, or None for a connection that broke."""
+    def produce(self, process: Process, request: Request, answer: Callable[[list[int] | None], None]) -> None:
+        """A produce request; `answer` gets the first offset of each batch, or None if the connection broke."""
 
         def arrive() -> None:
             if process.machine.cut_up:
@@ -144,17 +139,17 @@ class Broker:
         def execute() -> None:
             if not self.alive:
                 return
-            first = self.append(place, batch)
+            firsts = [self.append(place, batch) for place, batch in request]
             lost = self.lost_acks and self.loop.chance.random() < self.lost_acks
-            back(None if lost else first)
+            back(None if lost else firsts)
 
-        def back(first: int | None) -> None:
+        def back(firsts: list[int] | None) -> None:
             if not process.machine.cut_down:
-                process.after(self.latency(), lambda: answer(first))
+                process.after(self.latency(), lambda: answer(firsts))
 
         self.loop.after(self.latency(), arrive)
 
-    def append(self, place: Place, batch: list[tuple[bytes | None, Any]]) -> int:
+    def append(self, place: Place, batch: Batch) -> int:
         """Append records; the first offset."""
         log = self.log(*place)
         first = log.end
@@ -169,59 +164,79 @@ class Broker:
         return first
 
 
+class Item(NamedTuple):
+    """A record that waits to be sent."""
+
+    key: bytes | None
+    value: Any
+    done: Done
+    born_ms: int
+
+
 class Producer:
-    """A producer of one process."""
+    """A producer of one process: one request for all partitions, one batch in flight for each."""
 
     def __init__(self, process: Process, broker: Broker) -> None:
         self._process = process
         self._broker = broker
-        self._queues: dict[Place, deque[tuple[bytes | None, Any, Done, int]]] = {}
+        self._queues: dict[Place, list[Item]] = {}
         self._busy: set[Place] = set()
+        self._planned = False
 
     def send(self, place: Place, key: bytes | None, value: Any, done: Done) -> None:
         """Send one record; `done` gets its offset, or None if the outcome is unknown."""
-        self._queues.setdefault(place, deque()).append((key, value, done, self._process.loop.now_ms))
-        self._process.after(0, lambda: self._pump(place))
+        self._queues.setdefault(place, []).append(Item(key, value, done, self._process.loop.now_ms))
+        self._plan()
 
     @property
     def queued(self) -> int:
         """Records that wait."""
         return sum(len(queue) for queue in self._queues.values())
 
-    def _pump(self, place: Place) -> None:
-        queue = self._queues[place]
-        if place in self._busy or not queue:
-            return
-        self._busy.add(place)
-        batch = list(queue)
-        queue.clear()
-        self._try(place, batch)
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._process.after(0, self._pump)
 
-    def _try(self, place: Place, batch: list[tuple[bytes | None, Any, Done, int]]) -> None:
-        if self._process.loop.now_ms - batch[0][3] >= GIVE_UP_MS:
-            self._end(place, batch, None)
-            return
-        open_ = [True]
+    def _pump(self) -> None:
+        self._planned = False
+        batches = {}
+        for place in [place for place in self._queues if place not in self._busy]:
+            batches[place] = self._queues.pop(place)
+        if batches:
+            self._busy.update(batches)
+            self._try(batches)
 
-        def answer(first: int | None) -> None:
-            if not open_[0]:
+    def _try(self, batches: dict[Place, list[Item]]) -> None:
+        oldest_ms = min(items[0].born_ms for items in batches.values())
+        if self._process.loop.now_ms - oldest_ms >= GIVE_UP_MS:
+            self._end(batches, None)
+            return
+        open_ = True
+
+        def answer(firsts: list[int] | None) -> None:
+            nonlocal open_
+            if not open_:
                 return
-            open_[0] = False
-            if first is None:
-                self._process.after(RETRY_MS, lambda: self._try(place, batch))
+            open_ = False
+            if firsts is None:
+                self._process.after(RETRY_MS, lambda: self._try(batches))
             else:
-                self._end(place, batch, first)
+                self._end(batches, firsts)
 
-        self._broker.produce(self._process, place, [(key, value) for key, value, _, _ in batch], answer)
+        request = [
+            (place, [(item.key, item.value) for item in items]) for place, items in batches.items()
+        ]
+        self._broker.produce(self._process, request, answer)
         self._process.after(GIVE_UP_MS, lambda: answer(None))
 
-    def _end(
-        self, place: Place, batch: list[tuple[bytes | None, Any, Done, int]], first: int | None
-    ) -> None:
-        self._busy.discard(place)
-        for index, (_, _, done, _) in enumerate(batch):
-            done(None if first is None else first + index)
-        self._pump(place)
+    def _end(self, batches: dict[Place, list[Item]], firsts: list[int] | None) -> None:
+        self._busy.difference_update(batches)
+        for number, items in enumerate(batches.values()):
+            for index, item in enumerate(items):
+                item.done(None if firsts is None else firsts[number] + index)
+        if self._queues:
+            self._plan()
 
 
 class Reader:

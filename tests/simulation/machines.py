@@ -56,11 +56,11 @@ class Link:
         self._sending = True
         open_ = [True]
 
-        def answer(offset: int | None) -> None:
+        def answer(offsets: list[int] | None) -> None:
             if not open_[0]:
                 return
             open_[0] = False
-            if offset is not None:
+            if offsets is not None:
                 self._sending = False
                 self.agent.note_sent(record)
                 self._pump()
@@ -71,7 +71,7 @@ class Link:
 
         reporter = self.agent.identity.reporter
         place = (self.agent.world.topics.heartbeats, partition_of(reporter))
-        self.broker.produce(self.agent, place, [(reporter.encode(), record)], answer)
+        self.broker.produce(self.agent, [(place, [(reporter.encode(), record)])], answer)
         self.agent.after(REQUEST_MS, lambda: answer(None))
 
     def _again(self) -> None:

@@ -1,0 +1,151 @@
+"""One seed, from the first node to a healed world; and the search for a shorter way to the same failure.
+
+Part of the simulator. Phases: begin in peace, faults, healing within a bound, then silence on the log.
+"""
+
+import traceback
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from sdk.contract.requests import ChangePolicy, ConfigurePool, RestartApp, RunApp, StopApp
+from sdk.contract.specs import AppSpec
+from tests.simulation.checkers import Violation
+from tests.simulation.nemesis import Fault, plan_faults, strike
+from tests.simulation.world import World, simulated_shell
+
+BEGIN_MS = 15_000
+#: After the healing everything must be well within this: a pool's largest pause, a brake's hold, a hold-back
+#: and a registration that never came, one after the other.
+HEAL_MS, HEAL_SCALED_MS = 900_000, 240_000
+#: Then nothing more may be written to the log for this long.
+QUIET_MS = 30_000
+
+#: Constants that are long against a run, scaled down in most seeds so that they happen.
+SCALED = {
+    "pool_backoff_max_ms": 8_000,
+    "app_backoff_max_ms": 5_000,
+    "register_within_ms": 12_000,
+    "brake_hold_ms": 15_000,
+    "brake_step_ms": 3_000,
+    "brake_calm_ms": 3_000,
+    "app_good_run_ms": 20_000,
+    "app_give_up_window_ms": 30_000,
+}
+
+
+class Verdict(NamedTuple):
+    """How a run ended."""
+
+    seed: int
+    #: Name of the checker, empty if all is well.
+    checker: str
+    text: str
+    faults: list[Fault]
+    simulated_ms: int
+    events: int
+    dropped: int
+    digest: str
+
+
+def faults_of(seed: int, *, chaos_ms: int = 180_000) -> list[Fault]:
+    """What the nemesis plans for a seed."""
+    chance = Random(f"count/{seed}")
+    count = chance.choice([3, 8, 15, 30])
+    return plan_faults(seed, from_ms=BEGIN_MS, until_ms=BEGIN_MS + chaos_ms, count=count)
+
+
+def run_seed(seed: int, faults: Sequence[Fault] | None = None, *, chaos_ms: int = 180_000) -> Verdict:
+    """Run one seed, with all its faults or with those given."""
+    planned = faults_of(seed, chaos_ms=chaos_ms) if faults is None else list(faults)
+    chance = Random(f"shape/{seed}")
+    world = World(seed, workers=chance.choice([2, 2, 3]), supervised=chance.random() < 0.5)
+    checker = text = ""
+    with simulated_shell(world):
+        try:
+            _play(world, planned, chance, chaos_ms)
+        except Violation as violation:
+            checker, text = violation.checker, str(violation)
+        except Exception as error:  # noqa: BLE001  # whatever our code raises is a find
+            checker, text = "nothing raises", f"{error!r}\n{traceback.format_exc(limit=-6)}"
+    checks = world.checks
+    return Verdict(
+        seed, checker, text, planned, world.loop.passed_ms, checks.events, checks.dropped, world.digest()
+    )
+
+
+def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> None:
+    loop = world.loop
+    begin_ms = loop.now_ms
+    scaled = chance.random() < 0.8
+    loop.run_until(begin_ms + 3_000)
+    if scaled:
+        world.ask(ChangePolicy(dict(SCALED)))
+    world.ask(ConfigurePool("home", chance.randint(4, 5), 4))
+    for number in range(chance.randint(3, 8)):
+        isolation = "stop" if chance.random() < 0.3 else "keep"
+        spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation)  # type: ignore[arg-type]
+        world.ask(RunApp(spec))
+    for fault in faults:
+        loop.run_until(begin_ms + fault.at_ms)
+        strike(world, fault)
+    loop.run_until(begin_ms + BEGIN_MS + chaos_ms)
+    _heal(world, HEAL_SCALED_MS if scaled else HEAL_MS)
+
+
+def _heal(world: World, within_ms: int) -> None:
+    loop, checks = world.loop, world.checks
+    # Faults that end by themselves have ended then; a broker that comes back twice is none.
+    loop.run_until(loop.now_ms + 60_000)
+    world.heal()
+    loop.run_until(loop.now_ms + 20_000)
+    end_ms = loop.now_ms + within_ms
+    while why := checks.unhealed() or _ask_again(world):
+        if loop.now_ms >= end_ms:
+            checks.fail("it heals", why)
+        _ask_again(world)
+        loop.run_until(loop.now_ms + 5_000)
+    events, commands = checks.events, sum(log.end for log in _commands(world))
+    loop.run_until(loop.now_ms + QUIET_MS)
+    if checks.events != events:
+        last = world.broker.log(world.topics.events).records[-1].value
+        checks.fail("silence after all", f"{checks.events - events} events, the last {last!r:.300}")
+    if sum(log.end for log in _commands(world)) != commands:
+        checks.fail("silence after all", "orders are written again and again")
+    if why := checks.unhealed():
+        checks.fail("it heals", f"it was well, now {why}")
+    checks.finish()
+
+
+def _commands(world: World) -> list:  # type: ignore[type-arg]
+    return [log for (topic, _), log in world.broker.logs.items() if topic == world.topics.commands]
+
+
+def _ask_again(world: World) -> str:
+    """People stop what cannot run and restart what was given up; what they still wait for."""
+    waiting = ""
+    for app, row in sorted(world.checks.state.apps.items()):
+        if row.wanted and row.spec.command[0] not in ("beats", "stubborn"):
+            world.ask(StopApp(app))
+            waiting = f"{app} is to stop"
+        elif row.wanted and row.gave_up:
+            world.ask(RestartApp(app))
+            waiting = f"{app} was given up"
+        elif row.wanted and row.restarting:
+            waiting = f"{app} restarts"
+    return waiting
+
+
+def shrink(seed: int, faults: list[Fault], checker: str, *, chaos_ms: int = 180_000) -> list[Fault]:
+    """The faults without those that the failure does not need: halves first, then one by one."""
+    size = max(1, len(faults) // 2)
+    while size:
+        at = 0
+        while at < len(faults):
+            fewer = faults[:at] + faults[at + size :]
+            if run_seed(seed, fewer, chaos_ms=chaos_ms).checker == checker:
+                faults = fewer
+            else:
+                at += size
+        size //= 2
+    return faults
