@@ -8,7 +8,6 @@ from sdk.contract.events import (
     AppStarted,
     Event,
     NodeExited,
-    NodeRegistered,
     OverdueShareChanged,
     Position,
     ProvisionerRegistered,
@@ -16,14 +15,14 @@ from sdk.contract.events import (
     SourceKind,
     SourceReturned,
 )
-from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report
+from sdk.contract.heartbeats import AppEntry, PoolReport, Report
 from sdk.contract.ids import EventId, derive_id
 from tables.fold_control import return_fault, silence_fault
 from tables.fold_nodes import provisioner_fault, registration_fault
 from tables.rows import NodeRow
 from tables.silence import Greeted, PartitionWatch, Reported
 from tables.state import holds_slot, is_hosted
-from tables.watcher import Watcher, band_of, is_late
+from tables.watcher import Watcher, band_of, is_late, registration_of
 
 
 class Fact(NamedTuple):
@@ -82,25 +81,9 @@ def _registration(watcher: Watcher, watch: PartitionWatch, greeted: Greeted) -> 
         if not provisioner_fault(watcher.state, arrival):
             yield Fact(event_id, arrival)
         return
-    event = _node_registered(hello, position)
+    event = registration_of(hello, watch.partition, greeted.offset)
     if not registration_fault(watcher.state, event):
         yield Fact(event_id, event)
-
-
-def _node_registered(hello: Hello, position: Position) -> NodeRegistered:
-    return NodeRegistered(
-        node=hello.reporter,
-        claim=hello.claim,
-        order=hello.order,
-        old_registration=hello.registration,
-        ip=hello.ip,
-        port=hello.port,
-        pool=hello.pool,
-        slots=hello.slots,
-        drivers=hello.drivers,
-        boot_id=hello.boot_id,
-        position=position,
-    )
 
 
 def _kind_of(source: str, epoch: int) -> SourceKind:

@@ -122,7 +122,7 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
             generation=meta.offset,
             node=event.node,
             lineage=node.lineage,
-            slots=row.spec.slots,
+            placed_spec=row.spec,
             restarting=False,
             silent=False,
             seen=-1,

@@ -34,14 +34,15 @@ def _ought_to_run(node: NodeRow, app: AppRow) -> bool:
 
 
 def _app_order(app: AppRow) -> AppOrder:
+    spec = app.placed_spec or app.spec
     return AppOrder(
         app=app.app,
         generation=app.generation,
-        command=app.spec.command,
-        env=app.spec.env,
-        driver=app.spec.driver,
-        stop_grace_ms=app.spec.stop_grace_ms,
-        on_isolation=app.spec.on_isolation,
+        command=spec.command,
+        env=spec.env,
+        driver=spec.driver,
+        stop_grace_ms=spec.stop_grace_ms,
+        on_isolation=spec.on_isolation,
         kill=app.phase == "condemned",
     )
 

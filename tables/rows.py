@@ -124,8 +124,8 @@ class AppRow(_Row, frozen=True):
     node: str = ""
     #: Lineage of the node it was placed under.
     lineage: int = 0
-    #: Slots that this generation takes; a newer spec counts from the next copy on.
-    slots: int = 0
+    #: The spec that this generation was placed with; a newer one counts from the next copy on.
+    placed_spec: AppSpec | None = None
     started_at_ms: int = 0
     #: The copy shall stop and another start.
     restarting: bool = False

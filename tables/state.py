@@ -234,7 +234,7 @@ def used_slots(state: State, node: str) -> int:
     """Slots that the apps of the node's lineage take."""
     row = state.nodes[node]
     return sum(
-        app.slots
+        (app.placed_spec or app.spec).slots
         for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
         if app.lineage == row.lineage and holds_slot(app)
     )

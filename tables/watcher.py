@@ -8,10 +8,11 @@ Rules (DESIGN 7):
    everything appended before it is known.
 """
 
-from sdk.contract.events import Band, Position
-from sdk.contract.heartbeats import AppEntry, Heartbeat, Report
+from sdk.contract.events import Band, NodeRegistered, Position
+from sdk.contract.heartbeats import AppEntry, Heartbeat, Hello, Report
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
+from tables.fold_nodes import registration_fault
 from tables.silence import PartitionWatch
 from tables.state import State
 
@@ -121,11 +122,14 @@ class Watcher:
         return entry is not None and entry.status == "running"
 
     def has_hello(self, order: int) -> bool | None:
-        """Whether an agent of this order said hello; None if some partition is not fresh."""
+        """Whether an agent of this order said a hello that the fold would accept; None if not fresh everywhere."""
         if not self.is_fresh_everywhere():
             return None
         return any(
             greeted.hello.order == order
+            and not registration_fault(
+                self.state, registration_of(greeted.hello, watch.partition, greeted.offset)
+            )
             for watch in self.watches.values()
             for greeted in watch.hellos.values()
         )
@@ -167,6 +171,23 @@ class Watcher:
             entry for entry in reported.report.apps if entry.app == app and entry.generation == generation
         )
         return next(found, None)
+
+
+def registration_of(hello: Hello, partition: int, offset: int) -> NodeRegistered:
+    """The fact that a node's hello at this place asks for."""
+    return NodeRegistered(
+        node=hello.reporter,
+        claim=hello.claim,
+        order=hello.order,
+        old_registration=hello.registration,
+        ip=hello.ip,
+        port=hello.port,
+        pool=hello.pool,
+        slots=hello.slots,
+        drivers=hello.drivers,
+        boot_id=hello.boot_id,
+        position=Position(partition, offset),
+    )
 
 
 def is_late(entry: AppEntry, policy: Policy) -> bool:
