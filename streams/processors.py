@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 #: How often rows that no event leads to (repairs) are looked for, s.
 REPAIR_EVERY_S = 0.25
+#: Rows written before the loop lets others run: a row costs 0.2 to 0.5 ms, so well under half a session.
+SLICE = 100
 #: How often it is looked whether the processors stand still, s.
 WATCH_EVERY_S = 1.0
 
@@ -53,7 +55,7 @@ async def write_views(stream: Any, writer: "ViewWriter", pace: Pace) -> None:
     async for event in stream.events():
         try:
             await writer.handover.wait_folded(event.message.offset)
-            writer.write()
+            await writer.write()
             pace.handled(event.message.topic, event.message.offset)
         except asyncio.CancelledError:
             raise
@@ -82,14 +84,18 @@ class ViewWriter:
         self._tables = tables
         self._guard = guard
 
-    def write(self) -> None:
-        """Write the rows that wait; must run where table writes are legal."""
-        rows = self.handover.take()
-        if not rows:
-            return
-        self._guard.check()
-        for view, value in rows.items():
-            self._put(view, value)
+    async def write(self) -> None:
+        """Write the rows that wait now; must run where table writes are legal.
+
+        In slices: a loop that stood still for a long backlog would be taken for one that was paused.
+        """
+        left = self.handover.waiting()
+        while left > 0:
+            self._guard.check()
+            for view, value in self.handover.take(min(left, SLICE)).items():
+                self._put(view, value)
+            left -= SLICE
+            await asyncio.sleep(0)
 
     def _put(self, view: ViewKey, value: bytes | None) -> None:
         table, key = self._tables[view.table], view.key.encode()
@@ -105,4 +111,4 @@ class ViewWriter:
             if self.app.rebalancing or not self.app.tables.actives_ready:
                 continue
             with partition_context(self.app, topic, 0):
-                self.write()
+                await self.write()

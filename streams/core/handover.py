@@ -7,6 +7,7 @@ writer costs memory for one version of each row and no more.
 import asyncio
 import threading
 from collections.abc import Callable
+from itertools import islice
 
 from tables.views import ViewKey
 
@@ -65,11 +66,14 @@ class Handover:
         """Whether this worker may write the tables, as far as Faust has said."""
         return self._owns
 
-    def take(self) -> dict[ViewKey, bytes | None]:
-        """The rows that wait, and none of them any more."""
+    def take(self, most: int | None = None) -> dict[ViewKey, bytes | None]:
+        """The rows that wait, at most `most`, the longest waiting first; they wait no more."""
         with self._lock:
-            rows, self._rows = self._rows, {}
-            return rows
+            return {view: self._rows.pop(view) for view in list(islice(self._rows, most))}
+
+    def waiting(self) -> int:
+        """How many rows wait."""
+        return len(self._rows)
 
     async def wait_folded(self, offset: int) -> None:
         """Return when the core has folded `offset`."""
