@@ -42,6 +42,8 @@ class Health(msgspec.Struct, frozen=True):
     provisioners: list[str]
     overdue: list[str]
     silent: list[str]
+    #: The silent ones that nobody here runs, so that nobody brings them back.
+    silent_lone: list[str]
 
 
 async def read_health(settings: Settings, now_ms: int) -> tuple[Reading, Health]:
@@ -77,7 +79,8 @@ async def platform_status(settings: Settings) -> dict[str, Any]:
         reading, health = await read_health(settings, time.time_ns() // 1_000_000)
     except CommandError as error:
         return {**status, "missing": [error.message]}
-    missing += health.problems
+    # A program of somebody else's that went away does not hold up the platform.
+    missing += [problem for problem in health.problems if problem not in _lone_problems(health)]
     pool = pool_id(settings.pool)
     if pool not in reading.state.pools:
         missing.append(f"pool {settings.pool} is not configured yet")
@@ -115,6 +118,7 @@ def assess(state: State, heard: Heard, *, last_tick_ms: int | None, now_ms: int)
         provisioners=sorted(row.pool for row in state.pools.values() if row.registration and not row.silent),
         overdue=sorted(overdue),
         silent=silent_sources(state),
+        silent_lone=sorted(row.source for row in state.sources.values() if row.silent),
     )
     return msgspec.structs.replace(health, problems=_problems(state, health, now_ms))
 
@@ -139,12 +143,20 @@ def _problems(state: State, health: Health, now_ms: int) -> list[str]:
     ]
     if health.nodes_active < health.nodes_wanted:
         problems.append(f"{health.nodes_active} of {health.nodes_wanted} nodes are active")
-    if health.silent:
-        problems.append(f"silent: {', '.join(health.silent)}")
+    if managed := [source for source in health.silent if source not in health.silent_lone]:
+        problems.append(f"silent: {', '.join(managed)}")
+    problems += _lone_problems(health)
     return problems + [
         f"{row.app} is {app_status(state, row)}" + (f": {row.pending_reason}" if row.pending_reason else "")
         for row in sorted(state.apps.values(), key=lambda row: row.app)
         if row.wanted and not is_app_alive(state, row) and row.app not in health.silent
+    ]
+
+
+def _lone_problems(health: Health) -> list[str]:
+    return [
+        f"{source} beats no more; if it has gone for good: monitor forget {source}"
+        for source in health.silent_lone
     ]
 
 

@@ -18,6 +18,7 @@ from sdk.contract.events import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceForgotten,
 )
 from sdk.contract.ids import check_name, pool_id
 from sdk.contract.policy import policy_from
@@ -26,6 +27,7 @@ from sdk.contract.requests import (
     ConfigurePool,
     ConfirmNodeDown,
     CreateNode,
+    ForgetSource,
     ReleaseBrake,
     Request,
     RestartApp,
@@ -94,6 +96,13 @@ def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
     return NodeDownConfirmed(request, wish.node)
 
 
+def _forget_source(state: State, request: str, wish: ForgetSource) -> Event:
+    _check_known(wish.source, state.sources, "lone source")
+    if not state.sources[wish.source].silent:
+        raise RefusalError(f"{wish.source} is alive: only a silent source can be forgotten")
+    return SourceForgotten(request, wish.source)
+
+
 def _release_brake(_state: State, request: str, _wish: ReleaseBrake) -> Event:
     return BrakeReleaseRequested(request)
 
@@ -124,6 +133,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     CreateNode: _create_node,
     ShutdownNode: _shutdown_node,
     ConfirmNodeDown: _confirm_down,
+    ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,
     ConfigurePool: _configure_pool,
     ChangePolicy: _change_policy,

@@ -19,6 +19,7 @@ from sdk.contract.events import (
     PoolConfigured,
     RequestRefused,
     SourceFellSilent,
+    SourceForgotten,
     SourceReturned,
     TimerFired,
 )
@@ -238,6 +239,17 @@ def _down_confirmed(state: State, event: NodeDownConfirmed, meta: "Meta") -> str
     return ""
 
 
+def _source_forgotten(state: State, event: SourceForgotten, meta: "Meta") -> str:
+    row = state.sources.get(event.source)
+    if fault := request_fault(state, event.request):
+        return fault
+    if row is None or not row.silent:
+        return f"{event.source} is no silent lone source"
+    state.drop("sources", event.source)
+    remember(state, event.request, meta)
+    return ""
+
+
 def _policy_changed(state: State, event: PolicyChanged, meta: "Meta") -> str:
     if fault := request_fault(state, event.request):
         return fault
@@ -293,6 +305,7 @@ CONTROL_HANDLERS: dict[type[Event], Callable[[State, Any, "Meta"], str]] = {
     PoolConfigured: _pool_configured,
     NodeShutdownRequested: _shutdown_requested,
     NodeDownConfirmed: _down_confirmed,
+    SourceForgotten: _source_forgotten,
     PolicyChanged: _policy_changed,
     RequestRefused: _request_refused,
     PlannerStarted: _planner_started,

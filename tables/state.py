@@ -115,8 +115,8 @@ class State:
                 listener.add(("nodes", old.node))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests are ever forgotten."""
-        assert table == "requests"
+        """Remove a row; only requests and lone sources are ever forgotten."""
+        assert table in ("requests", "sources")
         if self.tables[table].pop(key, None) is not None:
             for listener in self.listeners:
                 listener.add((table, key))

@@ -52,6 +52,13 @@ class NodeDownConfirmed(EventBase, frozen=True):
     node: str
 
 
+class SourceForgotten(EventBase, frozen=True):
+    """Somebody does not expect a silent lone source back; it is unknown until it beats again."""
+
+    request: str
+    source: str
+
+
 class BrakeReleaseRequested(EventBase, frozen=True):
     """A person ends the brake."""
 

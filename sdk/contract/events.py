@@ -23,6 +23,7 @@ from sdk.contract.admitted import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceForgotten,
 )
 from sdk.contract.decisions import (
     AppDeclaredDown,
@@ -93,6 +94,7 @@ __all__ = [
     "ProvisionerRegistered",
     "RequestRefused",
     "SourceFellSilent",
+    "SourceForgotten",
     "SourceKind",
     "SourceReturned",
     "TimerFired",
@@ -114,6 +116,7 @@ Event = (
     | NodesRequested
     | NodeShutdownRequested
     | NodeDownConfirmed
+    | SourceForgotten
     | BrakeReleaseRequested
     | PoolConfigured
     | PolicyChanged
@@ -168,6 +171,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
+    "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),
     "watchkeep.policy.changed.v1": (PolicyChanged, ""),

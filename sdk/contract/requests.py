@@ -50,6 +50,12 @@ class ConfirmNodeDown(_Request, frozen=True):
     node: str
 
 
+class ForgetSource(_Request, frozen=True):
+    """Do not expect a silent lone source back."""
+
+    source: str
+
+
 class ReleaseBrake(_Request, frozen=True):
     """End the brake."""
 
@@ -75,6 +81,7 @@ Request = (
     | CreateNode
     | ShutdownNode
     | ConfirmNodeDown
+    | ForgetSource
     | ReleaseBrake
     | ConfigurePool
     | ChangePolicy
@@ -87,6 +94,7 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.create-node.v1": CreateNode,
     "watchkeep.request.shutdown-node.v1": ShutdownNode,
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
+    "watchkeep.request.forget-source.v1": ForgetSource,
     "watchkeep.request.release-brake.v1": ReleaseBrake,
     "watchkeep.request.configure-pool.v1": ConfigurePool,
     "watchkeep.request.change-policy.v1": ChangePolicy,

@@ -208,6 +208,31 @@ def watch_line(at_ms: int, monitored: Monitored) -> str:
     return f"{stamp(at_ms)}  {name} {coloured('Active' if monitored.status else 'Inactive')}"
 
 
+# --- forget --------------------------------------------------------------------------------------------
+
+
+@monitor.command("forget")
+@click.argument("source")
+@platform_options
+def forget(source: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+    r"""Do not expect SOURCE back: a program that beat by itself and has gone for good.
+
+    \b
+    Example:
+      python cli.py monitor forget service-scheduler
+    """
+    run(_forget(settings_of(bootstrap_servers, prefix), source))
+
+
+async def _forget(settings: Settings, source: str) -> None:
+    from sdk.contract.requests import ForgetSource
+    from streams.asking import open_conversation
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        await talk.ask(ForgetSource(source))
+        click.echo(f"{source} is forgotten; should it beat again, it is watched again.")
+
+
 # --- release -------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,7 @@ EVENTS: dict[str, e.Event] = {
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
     "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
+    "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
@@ -160,6 +161,7 @@ REQUESTS: dict[str, r.Request] = {
     "create-node-plain": r.CreateNode("pool-home"),
     "shutdown-node": r.ShutdownNode(_NODE),
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
+    "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
     "configure-pool": r.ConfigurePool("home", 3, 8),
     "change-policy": r.ChangePolicy(

@@ -246,6 +246,9 @@ class Chaos:
     def _confirm(self) -> e.Event:
         return e.NodeDownConfirmed(self._request(), self._node())
 
+    def _forget(self) -> e.Event:
+        return e.SourceForgotten(self._request(), self._source()[0])
+
     def _release(self) -> e.Event:
         return e.BrakeReleaseRequested(self._request())
 
@@ -358,7 +361,7 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", "shutdown",
-    "confirm", "release", "configure", "policy", "refused", *("timer",) * 4,
+    "confirm", "forget", "release", "configure", "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "left", "pool_held", "pool_degraded", *("placed",) * 4,
