@@ -62,6 +62,7 @@ class Checks:
         self.fired: dict[str, int] = {}
         self.events = 0
         self.dropped = 0
+        self._requests: set[str] = set()
         #: Verdict ids seen, to see that one silence is counted once.
         self._silences: set[tuple[str, int, int]] = set()
 
@@ -90,6 +91,10 @@ class Checks:
         if not outcome.accepted:
             self.dropped += 1
             return
+        request = getattr(recorded.event, "request", "")
+        if request and request in self._requests:
+            self.fail("a request counts once", f"{recorded.event}")
+        self._requests.add(request)
         if isinstance(recorded.event, e.PolicyChanged):
             self.policies.append(recorded.event.policy)
         if before:
@@ -152,8 +157,11 @@ class Checks:
         return None
 
     def _unable_ms(self, name: str) -> int:
+        """How long nothing of a node has reached the broker; a cut of the way back does not hinder that."""
         node = self.world.nodes[name]
-        return 0 if self.able_ms(node) >= 0 else self.world.loop.now_ms - node.disturbed_ms
+        agent = node.agent
+        mute = agent is None or not agent.alive or agent.paused or node.machine.cut_up
+        return self.world.loop.now_ms - node.disturbed_ms if mute else 0
 
     def _judge_app_down(self, event: e.AppDeclaredDown) -> tuple[str, str] | None:
         copy = self.copy_of(event.app, event.generation)
@@ -268,7 +276,7 @@ class Checks:
             node = world.nodes.get(name)
             if row.status != "active" or row.silent or node is None:
                 continue
-            if self.able_ms(node) < 0 and self._unable_ms(name) > bound_ms:
+            if self._unable_ms(name) > bound_ms:
                 self.fail("silence is found", f"{name} said nothing for {self._unable_ms(name)} ms")
 
     def _look_at_workers(self) -> None:

@@ -3,7 +3,7 @@
 Part of the simulator. A fault says when, what and with which chance; whom it hits is decided when it strikes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -18,11 +18,10 @@ from sdk.contract.requests import (
     StopApp,
 )
 from sdk.contract.specs import AppSpec
-from sdk.contract.topics import WIDE_PARTITIONS
 from tests.simulation.kafka import Record
 from tests.simulation.loop import Process
 from tests.simulation.machines import Copy, Node
-from tests.simulation.world import World
+from tests.simulation.world import WIDE, World
 
 #: Apps and nodes that requests may lead to, so that there is always room for what is wanted.
 APPS_MAX, NODES_MIN, NODES_MAX = 10, 4, 7
@@ -36,14 +35,16 @@ class Fault(NamedTuple):
     chance: int
 
 
-def plan_faults(seed: int, *, from_ms: int, until_ms: int, count: int) -> list[Fault]:
-    """The faults of a seed, in order of time. Each seed has its favourites, so that kinds meet often."""
+def plan_faults(
+    seed: int, *, from_ms: int, until_ms: int, count: int, kinds: Sequence[str] = ()
+) -> list[Fault]:
+    """The faults of a seed, in order of time. Each seed has its favourites (or `kinds`), so that they meet often."""
     chance = Random(f"nemesis/{seed}")
-    kinds = sorted(KINDS)
-    favourites = chance.sample(kinds, chance.randint(2, len(kinds) // 2))
+    all_kinds = sorted(KINDS)
+    favourites = list(kinds) or chance.sample(all_kinds, chance.randint(2, len(all_kinds) // 2))
     faults = []
     for _ in range(count):
-        kind = chance.choice(favourites if chance.random() < 0.7 else kinds)
+        kind = chance.choice(favourites if chance.random() < 0.7 else all_kinds)
         faults.append(Fault(chance.randint(from_ms, until_ms), kind, chance.getrandbits(32)))
     return sorted(faults)
 
@@ -157,7 +158,7 @@ def _slow_broker(world: World, chance: Random) -> None:
 
 
 def _compact(world: World, chance: Random) -> None:
-    for number in range(WIDE_PARTITIONS):
+    for number in range(WIDE):
         world.broker.log(world.topics.commands, number).compact(chance.randint(0, 3))
 
 
@@ -166,7 +167,7 @@ def _garbage(world: World, chance: Random) -> None:
         topics = world.topics
         topic = chance.choice([topics.events, topics.heartbeats, topics.commands, topics.requests])
         wide = topic in (topics.heartbeats, topics.commands)
-        number = chance.randrange(WIDE_PARTITIONS) if wide else 0
+        number = chance.randrange(WIDE) if wide else 0
         key = chance.choice([b"pool-home", b"\xff", b"node-10.0.0.1_8101"])
         world.broker.append((topic, number), [(key, chance.choice([b"", b"{}", b"[1]", b"\xff\xfe"]))])
 

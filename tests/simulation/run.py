@@ -15,6 +15,8 @@ from tests.simulation.nemesis import Fault, plan_faults, strike
 from tests.simulation.world import World, simulated_shell
 
 BEGIN_MS = 15_000
+#: How long the nemesis has.
+CHAOS_MS = 120_000
 #: After the healing everything must be well within this: a pool's largest pause, a brake's hold, a hold-back
 #: and a registration that never came, one after the other.
 HEAL_MS, HEAL_SCALED_MS = 900_000, 240_000
@@ -48,18 +50,19 @@ class Verdict(NamedTuple):
     digest: str
 
 
-def faults_of(seed: int, *, chaos_ms: int = 180_000) -> list[Fault]:
+def faults_of(seed: int, *, chaos_ms: int = CHAOS_MS, kinds: Sequence[str] = ()) -> list[Fault]:
     """What the nemesis plans for a seed."""
     chance = Random(f"count/{seed}")
-    count = chance.choice([3, 8, 15, 30])
-    return plan_faults(seed, from_ms=BEGIN_MS, until_ms=BEGIN_MS + chaos_ms, count=count)
+    count = chance.choice([5, 10, 20, 40])
+    return plan_faults(seed, from_ms=BEGIN_MS, until_ms=BEGIN_MS + chaos_ms, count=count, kinds=kinds)
 
 
-def run_seed(seed: int, faults: Sequence[Fault] | None = None, *, chaos_ms: int = 180_000) -> Verdict:
+def run_seed(seed: int, faults: Sequence[Fault] | None = None, *, chaos_ms: int = CHAOS_MS) -> Verdict:
     """Run one seed, with all its faults or with those given."""
     planned = faults_of(seed, chaos_ms=chaos_ms) if faults is None else list(faults)
     chance = Random(f"shape/{seed}")
-    world = World(seed, workers=chance.choice([2, 2, 3]), supervised=chance.random() < 0.5)
+    workers, supervised = chance.choice([2, 2, 3]), chance.random() < 0.5
+    world = World(seed, workers=workers, supervised=supervised)
     checker = text = ""
     with simulated_shell(world):
         try:
@@ -95,8 +98,6 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
 
 def _heal(world: World, within_ms: int) -> None:
     loop, checks = world.loop, world.checks
-    # Faults that end by themselves have ended then; a broker that comes back twice is none.
-    loop.run_until(loop.now_ms + 60_000)
     world.heal()
     loop.run_until(loop.now_ms + 20_000)
     end_ms = loop.now_ms + within_ms
@@ -136,7 +137,7 @@ def _ask_again(world: World) -> str:
     return waiting
 
 
-def shrink(seed: int, faults: list[Fault], checker: str, *, chaos_ms: int = 180_000) -> list[Fault]:
+def shrink(seed: int, faults: list[Fault], checker: str, *, chaos_ms: int = CHAOS_MS) -> list[Fault]:
     """The faults without those that the failure does not need: halves first, then one by one."""
     size = max(1, len(faults) // 2)
     while size:
