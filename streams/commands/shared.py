@@ -86,7 +86,36 @@ def settings_of(bootstrap_servers: str | None, prefix: str | None) -> Settings:
     flags = {"bootstrap_servers": bootstrap_servers, "prefix": prefix}
     given = {key: value for key, value in flags.items() if value is not None}
     # Laid over the settings in force, so that a flag does not hide what `up` handed to its children.
-    return msgspec.structs.replace(load_settings(), **given)
+    return msgspec.structs.replace(where_up_runs(load_settings()), **given)
+
+
+def where_up_runs(settings: Settings) -> Settings:
+    """The settings with Kafka and prefix of the `up` that runs on their data directory.
+
+    `up` may have been given them as flags, which a command in another terminal cannot see. What file or environment
+    say about them comes first.
+    """
+    usual = Settings()
+    if (settings.bootstrap, settings.prefix) != (usual.bootstrap, usual.prefix):
+        return settings
+    from streams.local.rundir import find_holder
+
+    if find_holder(settings.data_path) is None:
+        return settings
+    try:
+        told = msgspec.json.decode((settings.data_path / "provisioner.json").read_bytes(), type=_Told)
+    except (OSError, msgspec.MsgspecError):
+        return settings
+    if (told.bootstrap, told.prefix) == (settings.bootstrap, settings.prefix):
+        return settings
+    return msgspec.structs.replace(settings, bootstrap_servers=told.bootstrap, prefix=told.prefix)
+
+
+class _Told(msgspec.Struct):
+    """What `up` tells its provisioner, as far as it matters here."""
+
+    bootstrap: str
+    prefix: str
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
