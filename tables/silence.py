@@ -81,6 +81,8 @@ class PartitionWatch:
         #: (app, generation) -> offset of the last report in which its beat was fresh.
         self.app_beats: dict[tuple[str, int], int] = {}
         self._ring: list[tuple[int, str]] = []
+        #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
+        self._ahead: dict[str, int] = {}
 
     # --- records ------------------------------------------------------------------------------------
 
@@ -90,6 +92,8 @@ class PartitionWatch:
             return
         self.next_offset = offset + 1
         self._advance(append_ms, policy)
+        if self._ahead:
+            self._begin_waiting(offset)
         match record:
             case Tick():
                 self._close_sessions(offset, policy)
@@ -135,6 +139,7 @@ class PartitionWatch:
             return
         else:
             session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
+            self._ahead.pop(source, None)
             if self.silent.pop(source, None) is not None:
                 heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
         self.heard.add(source)
@@ -142,19 +147,32 @@ class PartitionWatch:
     # --- silence ------------------------------------------------------------------------------------
 
     def expect(self, source: str, epoch: int, *, seen: int, policy: Policy) -> None:
-        """Begin to wait for a source that the log knows and no beat was read of; its time starts now."""
+        """Begin to wait for a source that the log knows and no beat was read of.
+
+        Its time starts now, or where `seen` is read: the log may be read further than this partition.
+        """
         session = self.sessions.get(source)
         if session is not None and session.epoch >= epoch:
             return
         waiting = source in self.sessions and source not in self.silent
-        self.sessions[source] = Session(source, epoch, self.clock_ms, max(seen, self.begin - 1))
+        begins = max(seen, self.begin - 1)
+        self.sessions[source] = Session(source, epoch, self.clock_ms, begins)
+        if begins >= self.next_offset:
+            self._ahead[source] = begins
         self.silent.pop(source, None)
         if not waiting:
             heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
 
+    def _begin_waiting(self, offset: int) -> None:
+        """Start the time of those whose place has been reached."""
+        for source in [source for source, at in self._ahead.items() if at <= offset]:
+            del self._ahead[source]
+            self.sessions[source].last_ms = self.clock_ms
+
     def forget(self, source: str, *, claim: str) -> None:
         """Stop waiting for a source whose epoch is over; a hello with another claim than its own is kept."""
         self.sessions.pop(source, None)
+        self._ahead.pop(source, None)
         self.silent.pop(source, None)
         reported = self.reports.pop(source, None)
         if reported is not None and isinstance(reported.report, Report):
@@ -189,7 +207,8 @@ class PartitionWatch:
             session = self.sessions.get(source)
             if session is None or source in self.silent:
                 continue
-            due = self.deadline(session.last_ms, policy.silence_limit_ms, policy.settling_ms, policy)
+            begins_ms = self.clock_ms if source in self._ahead else session.last_ms
+            due = self.deadline(begins_ms, policy.silence_limit_ms, policy.settling_ms, policy)
             if due >= self.clock_ms:
                 heapq.heappush(ring, (due, source))
                 continue
@@ -229,6 +248,11 @@ class PartitionWatch:
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
         watch.heard = set(watch.sessions) | set(watch.hellos)
+        watch._ahead = {
+            session.source: session.last_offset
+            for session in saved.sessions
+            if session.last_offset >= saved.next_offset
+        }
         watch._ring = [
             (session.last_ms + policy.silence_limit_ms, session.source)
             for session in saved.sessions

@@ -1,0 +1,50 @@
+"""What the simulator found once, in a few lines each."""
+
+from sdk.contract.heartbeats import Beat, Tick
+from sdk.contract.policy import Policy
+from tables.silence import PartitionWatch
+
+POLICY = Policy()
+
+
+def _tick(watch: PartitionWatch, offset: int, at_ms: int) -> None:
+    watch.apply(offset, at_ms, Tick("writer", offset), POLICY)
+
+
+def test_silence_when_the_log_is_read_further_than_the_heartbeats() -> None:
+    """The time of a node starts at the record that the log names, not where a late watcher stands (seed 22)."""
+    watch = PartitionWatch(0, begin=0)
+    _tick(watch, 0, 0)
+    watch.expect("node-a", 7, seen=3, policy=POLICY)
+    for offset in range(1, 14):
+        _tick(watch, offset, offset * 1_000)
+
+    assert "node-a" not in watch.silent
+    _tick(watch, 14, 14_000)
+    assert watch.silent["node-a"].from_offset == 3
+    assert watch.silent["node-a"].silent_ms == 11_000
+
+
+def test_silence_when_a_late_watcher_is_restarted() -> None:
+    """A checkpoint keeps that a node's time has not begun."""
+    watch = PartitionWatch(0, begin=0)
+    _tick(watch, 0, 0)
+    watch.expect("node-a", 7, seen=3, policy=POLICY)
+
+    again = PartitionWatch.load(watch.dump(), POLICY)
+    for offset in range(1, 14):
+        _tick(again, offset, offset * 1_000)
+
+    assert "node-a" not in again.silent
+
+
+def test_silence_when_a_beat_comes_before_the_place_that_the_log_names() -> None:
+    """A beat of the epoch starts its time, wherever it stands."""
+    watch = PartitionWatch(0, begin=0)
+    _tick(watch, 0, 0)
+    watch.expect("source", 0, seen=30, policy=POLICY)
+    watch.apply(1, 100, Beat("source", 0, 1, 0), POLICY)
+    for offset in range(2, 14):
+        _tick(watch, offset, offset * 1_000)
+
+    assert watch.silent["source"].from_offset == 1
