@@ -49,7 +49,8 @@ class _App(faust.App):
 
     def on_init_dependencies(self) -> list[Any]:
         """Start the core with the app: `@app.service` would wait for the first table recovery."""
-        return [*super().on_init_dependencies(), _CoreService(self)]
+        # First of all: Faust's table manager sleeps a whole second when it starts, and what follows waits for it.
+        return [_CoreService(self), *super().on_init_dependencies()]
 
 
 def create_app(settings: Settings) -> faust.App:
