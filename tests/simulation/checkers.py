@@ -63,6 +63,9 @@ class Checks:
         self.events = 0
         self.dropped = 0
         self._requests: set[str] = set()
+        self._term = -1
+        #: Apps that were ever to stop on isolation: their copies may start again.
+        self._may_park: set[str] = set()
         #: Verdict ids seen, to see that one silence is counted once.
         self._silences: set[tuple[str, int, int]] = set()
 
@@ -91,14 +94,25 @@ class Checks:
         if not outcome.accepted:
             self.dropped += 1
             return
+        self._judge_term(recorded, meta)
         request = getattr(recorded.event, "request", "")
         if request and request in self._requests:
             self.fail("a request counts once", f"{recorded.event}")
         self._requests.add(request)
+        if isinstance(recorded.event, e.AppSubmitted) and recorded.event.spec.on_isolation == "stop":
+            self._may_park.add(recorded.event.spec.app)
         if isinstance(recorded.event, e.PolicyChanged):
             self.policies.append(recorded.event.policy)
         if before:
             self.fail(*before)
+
+    def _judge_term(self, recorded: Recorded, meta: Meta) -> None:
+        """What counts was decided in the term in force."""
+        if isinstance(recorded.event, e.PlannerStarted):
+            self._term = meta.offset
+        term = getattr(recorded.event, "term", self._term)
+        if term != self._term:
+            self.fail("decisions count in their term", f"{recorded.event} in term {self._term}")
 
     def _judge_before(self, recorded: Recorded) -> tuple[str, str] | None:
         """What would be wrong with an event if the fold accepts it."""
@@ -223,7 +237,7 @@ class Checks:
         """A process was started."""
         key = (copy.app, copy.generation, copy.node.name)
         row = self.state.apps[copy.app]
-        if key in self.started and row.spec.on_isolation != "stop":
+        if key in self.started and copy.app not in self._may_park:
             self.fail("a copy is started once", f"{key}")
         self.started.add(key)
         if any(app == key[0] and gen == key[1] and node != key[2] for app, gen, node in self.started):
@@ -319,7 +333,8 @@ class Checks:
                 for row in state.nodes.values()
                 if row.pool == pool.pool and row.status == "active" and not row.draining
             ]
-            if len(active) != pool.nodes or any(row.silent for row in active):
+            # More than wanted is allowed: a node that came back serves as a free one.
+            if len(active) < pool.nodes or any(row.silent for row in active):
                 return f"{pool.pool} has {len(active)} of {pool.nodes} nodes"
         for app, row in state.apps.items():
             if not row.wanted or row.gave_up:

@@ -59,9 +59,7 @@ class Partition:
         last = {record.key: record.offset for record in self.records}
         horizon = self.end - keep_tail
         self.records = [
-            record
-            for record in self.records
-            if record.offset >= horizon or last[record.key] == record.offset
+            record for record in self.records if record.offset >= horizon or last[record.key] == record.offset
         ]
 
 
@@ -224,9 +222,7 @@ class Producer:
             else:
                 self._end(batches, firsts)
 
-        request = [
-            (place, [(item.key, item.value) for item in items]) for place, items in batches.items()
-        ]
+        request = [(place, [(item.key, item.value) for item in items]) for place, items in batches.items()]
         self._broker.produce(self._process, request, answer)
         self._process.after(GIVE_UP_MS, lambda: answer(None))
 

@@ -10,21 +10,13 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, NamedTuple
 
-import agents.clock as clock
-import agents.runner as runner
-import streams.core.planning as planning
-import streams.core.publisher as publisher
-import tables.decide as decide
-import tables.facts as facts
-import tables.fold_apps as fold_apps
-import tables.fold_control as fold_control
-import tables.fold_nodes as fold_nodes
-import tables.plan as plan
-import tables.silence as silence
-import tables.timers as timers
-import tables.watcher as watcher
+import msgspec
+
+from agents import clock, runner
 from sdk.contract.events import Position
 from sdk.contract.topics import partition_of
+from streams.core import planning, publisher
+from tables import decide, facts, fold_apps, fold_control, fold_nodes, plan, silence, timers, watcher
 from tests.simulation import workers
 from tests.simulation.run import Verdict, faults_of, run_seed
 
@@ -93,12 +85,12 @@ def _any_epoch(old: Any) -> Any:
 
 
 def _no_settling(_old: Any) -> Any:
-    return lambda self, last_ms, limit_ms, settling_ms, policy: last_ms + limit_ms
+    return lambda _self, last_ms, limit_ms, _settling_ms, _policy: last_ms + limit_ms
 
 
 def _endless_settling(_old: Any) -> Any:
     def deadline(self: Any, last_ms: int, limit_ms: int, settling_ms: int, policy: Any) -> int:
-        return max(last_ms + limit_ms, self.cut_ms + 30 * settling_ms)
+        return max(last_ms + limit_ms, int(self.cut_ms) + 30 * settling_ms)
 
     return deadline
 
@@ -159,8 +151,6 @@ def _unread_report(old: Any) -> Any:
     """Apps that a report does not mention are lost, whatever orders it was made under."""
 
     def lost(watcher_: Any, node: Any, report: Any, position: Any) -> Any:
-        import msgspec
-
         return old(watcher_, node, msgspec.structs.replace(report, as_of=1 << 40), position)
 
     return lost
@@ -183,15 +173,15 @@ def _no_flight(old: Any) -> Any:
     return turn
 
 
-MUTANTS = [
-    Mutant("terms", _no_terms(), ["pause worker", "rebalance", "crash node", "crash agent"]),
+MUTANTS: list[Mutant] = [
+    Mutant("terms", _no_terms(), ["pause worker", "pause worker at append", "say again", "rebalance", "app"]),
     Mutant(
         "reading orders back",
         [
             (publisher.Publisher, "_settle", _write_orders_once),
             (publisher.Publisher, "read_back", _read_nothing_back),
         ],
-        ["stop broker", "crash node", "app", "lose acks"],
+        ["stop broker at append", "pause worker at append", "app", "crash node"],
     ),
     Mutant(
         "as_of in the agent",
@@ -209,13 +199,19 @@ MUTANTS = [
         [(silence.PartitionWatch, "deadline", _endless_settling)],
         ["crash node", "cut node", "step clock"],
     ),
-    Mutant("clock step cut", [(silence.PartitionWatch, "_advance", _whole_steps)], ["stop broker", "step clock"]),
+    Mutant(
+        "clock step cut", [(silence.PartitionWatch, "_advance", _whole_steps)], ["stop broker", "step clock"]
+    ),
     Mutant(
         "fence before acting",
         [(watcher.Watcher, "confirm_silence", _no_fence)],
         ["pause node", "cut node", "app", "pause worker"],
     ),
-    Mutant("level-triggered facts", [(facts.FactOutbox, "due", _facts_once)], ["stop broker", "crash node", "app"]),
+    Mutant(
+        "level-triggered facts",
+        [(facts.FactOutbox, "due", _facts_once)],
+        ["stop broker", "crash node", "app"],
+    ),
     Mutant("derived ids", [(facts, "derive_id", _drawn_ids)], ["pause node", "app", "cut node"]),
     Mutant(
         "brake on overdue",
@@ -224,7 +220,9 @@ MUTANTS = [
     ),
     Mutant("agent drains before it judges", [(clock.BoundedClock, "turn", _unbounded_turn)], ["pause node"]),
     Mutant(
-        "snapshot atomicity", [(workers.Disk, "save", _torn_save)], ["kill worker", "kill worker at append", "app"]
+        "snapshot atomicity",
+        [(workers.Disk, "save", _torn_save)],
+        ["kill worker", "kill worker at append", "app"],
     ),
     Mutant(
         "capacity check",
@@ -236,16 +234,23 @@ MUTANTS = [
     ),
     Mutant("report's as_of", [(facts, "_lost_apps", _unread_report)], ["ask app", "crash node", "app"]),
     Mutant(
-        "requests seen", [(module, "request_fault", _always("")) for module in (fold_apps, fold_control)],
+        "requests seen",
+        [(module, "request_fault", _always("")) for module in (fold_apps, fold_control)],
         ["lose acks", "rebalance", "ask nodes", "ask app", "say again"],
     ),
-    Mutant("fresh partitions only", [(watcher.Watcher, "is_fresh", _always(True))], ["pause worker", "kill worker", "cut worker", "cut node"]),
+    Mutant(
+        "fresh partitions only",
+        [(watcher.Watcher, "is_fresh", _always(True))],
+        ["pause worker", "kill worker", "cut worker", "cut node"],
+    ),
     Mutant(
         "hello newer than what is known",
         [(fold_nodes, "registration_fault", _second_claim), (facts, "registration_fault", _second_claim)],
         ["crash agent", "pause broker", "cut node", "say again"],
     ),
-    Mutant("one batch in flight", [(planning.Planning, "turn", _no_flight)], ["slow broker", "crash node", "app"]),
+    Mutant(
+        "one batch in flight", [(planning.Planning, "turn", _no_flight)], ["slow broker", "crash node", "app"]
+    ),
     Mutant(
         "timers' step",
         [(timers, "STEP_MAX_MS", lambda _: 1 << 40)],
@@ -257,6 +262,10 @@ MUTANTS = [
         ["pause worker", "rebalance", "app", "say again"],
     ),
 ]
+
+
+#: Mutant -> the seed that catches it, and the checker that does. Found by the hunt below.
+CAUGHT: dict[str, tuple[int, str]] = {}
 
 
 @contextmanager

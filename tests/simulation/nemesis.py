@@ -60,7 +60,9 @@ def strike(world: World, fault: Fault) -> None:
 def _worker(world: World, chance: Random) -> str:
     """A worker, often the leader."""
     leading = [worker.name for worker in world.living_workers() if worker.planning.leads]
-    return chance.choice(leading) if leading and chance.random() < 0.6 else chance.choice(sorted(world.workers))
+    return (
+        chance.choice(leading) if leading and chance.random() < 0.6 else chance.choice(sorted(world.workers))
+    )
 
 
 def _kill_worker(world: World, chance: Random) -> None:
@@ -73,19 +75,33 @@ def _kill_all_workers(world: World, chance: Random) -> None:
         world.kill_worker(name, back_ms=back_ms)
 
 
-def _kill_worker_at_append(world: World, chance: Random) -> None:
-    """Between an append and its acknowledgement, some appends from now."""
-    name, left = _worker(world, chance), [chance.randint(1, 6)]
-    before, marker = world.broker.on_append, f"worker/{name}/".encode()
+def _at_append(world: World, chance: Random, name: str, work: Callable[[], None]) -> None:
+    """Do `work` right after a record of that worker was appended to the log: before it is acknowledged."""
+    left, before, marker = [chance.randint(1, 6)], world.broker.on_append, f"worker/{name}/".encode()
 
     def look(record: Record) -> None:
         before(record)
         if left[0] and record.topic == world.topics.events and marker in record.value:
             left[0] -= 1
             if not left[0]:
-                world.kill_worker(name, back_ms=500)
+                world.loop.after(chance.choice([0, 0, 2, 5, 10]), work)
 
     world.broker.on_append = look
+
+
+def _kill_worker_at_append(world: World, chance: Random) -> None:
+    name = _worker(world, chance)
+    _at_append(world, chance, name, lambda: world.kill_worker(name, back_ms=500))
+
+
+def _pause_worker_at_append(world: World, chance: Random) -> None:
+    name, for_ms = _worker(world, chance), chance.choice([500, 4_000, 9_000])
+    _at_append(world, chance, name, lambda: world.pause_worker(name, for_ms))
+
+
+def _stop_broker_at_append(world: World, chance: Random) -> None:
+    fault = chance.choice([_stop_broker, _pause_broker])
+    _at_append(world, chance, _worker(world, chance), lambda: fault(world, chance))
 
 
 def _pause_worker(world: World, chance: Random) -> None:
@@ -94,9 +110,7 @@ def _pause_worker(world: World, chance: Random) -> None:
 
 def _cut_worker(world: World, chance: Random) -> None:
     up, down = chance.choice([(True, False), (False, True), (True, True)])
-    world.cut(
-        world.machines[_worker(world, chance)], up=up, down=down, for_ms=chance.randint(500, 20_000)
-    )
+    world.cut(world.machines[_worker(world, chance)], up=up, down=down, for_ms=chance.randint(500, 20_000))
 
 
 def _rebalance(world: World, chance: Random) -> None:
@@ -339,10 +353,10 @@ def _ask_nodes(world: World, chance: Random) -> None:
 
 
 def _ask_policy(world: World, chance: Random) -> None:
-    values = chance.choice(
+    values: dict[str, int | bool | str] = chance.choice(
         [{"strategy": "binpack"}, {"strategy": "spread"}, {"app_backoff_ms": 500}, {"kill_within_ms": 3_000}]
     )
-    world.ask(ChangePolicy(dict(values)))
+    world.ask(ChangePolicy(values))
 
 
 KINDS: dict[str, Callable[[World, Random], None]] = {
@@ -350,6 +364,8 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     "kill all workers": _kill_all_workers,
     "kill worker at append": _kill_worker_at_append,
     "pause worker": _pause_worker,
+    "pause worker at append": _pause_worker_at_append,
+    "stop broker at append": _stop_broker_at_append,
     "cut worker": _cut_worker,
     "rebalance": _rebalance,
     "stop broker": _stop_broker,

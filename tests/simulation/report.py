@@ -44,7 +44,11 @@ def simulate_seeds(
     with switched_off(chosen) if chosen is not None else nullcontext():
         while done < seeds if hours is None else simulated_ms < hours * _HOUR_MS:
             verdict = run_seed(seed + done, _faults(seed + done, chosen))
-            simulated_ms, events, done = simulated_ms + verdict.simulated_ms, events + verdict.events, done + 1
+            simulated_ms, events, done = (
+                simulated_ms + verdict.simulated_ms,
+                events + verdict.events,
+                done + 1,
+            )
             if verdict.checker:
                 _say_failure(say, verdict, shrinking=shrinking, mutant=mutant)
                 return False

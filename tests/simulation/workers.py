@@ -5,13 +5,14 @@ the core itself, the ticker, the admission and Kafka's group. Their clock is `SH
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka.errors import KafkaTimeoutError
 
-from sdk.contract.codec import Asked, DecodeError, decode_event, decode_request, encode_event, encode_heartbeat
+from sdk.contract.codec import Asked, DecodeError, decode_event, decode_request, encode_event
 from sdk.contract.events import Event, PlannerStarted, RequestRefused, subject_of
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.ids import derive_id
@@ -22,7 +23,7 @@ from streams.core.publisher import Publisher
 from tables import facts as facts_module
 from tables.admit import admit
 from tables.facts import Fact, FactOutbox
-from tables.fold import FOLD_VERSION, Meta, Outcome, fold, fold_garbage
+from tables.fold import Meta, Outcome, fold, fold_garbage
 from tables.rows import decode_row, encode_row
 from tables.silence import Checkpoint, PartitionWatch
 from tables.state import State
@@ -106,9 +107,7 @@ class SimAppender:
                 event, event_id=event_id, cause=cause, writer=self.writer, at_ms=worker.loop.now_ms
             )
             place = (worker.world.topics.events, 0)
-            worker.producer.send(
-                place, subject_of(event).encode(), value, lambda at, n=index: outcomes.set(n, at)
-            )
+            worker.producer.send(place, subject_of(event).encode(), value, partial(outcomes.set, index))
         return await outcomes
 
     async def put(self, topic: str, key: bytes, value: bytes | None, *, partition: int = 0) -> None:
@@ -373,7 +372,7 @@ class Worker(Process):
         for number in due:
             self._own_ms[number] = now_ms
             place = (self.world.topics.heartbeats, number)
-            self.tick_producer.send(place, None, tick, lambda at, n=number: self._tick_done(n, at))
+            self.tick_producer.send(place, None, tick, partial(self._tick_done, number))
 
     def _tick_done(self, partition: int, offset: int | None) -> None:
         self._ticks_flying -= 1
@@ -530,6 +529,3 @@ class Group:
         """Commit, if the broker still takes it from this member."""
         if self.owner is worker and self.may_read(worker):
             self.committed = max(self.committed, offset)
-
-
-__all__ = ["FOLD_VERSION", "SHELL_TIME", "Awaitable", "Disk", "Group", "Worker", "encode_heartbeat"]

@@ -217,6 +217,7 @@ def simulated_shell(world: World) -> Iterator[None]:
         setattr(module, name, value)
     # Its callers have their own name for the function, but all share its default.
     defaults = partition_of.__kwdefaults__
+    assert defaults is not None
     wide, defaults["partitions"] = defaults["partitions"], WIDE
     try:
         yield
