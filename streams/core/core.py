@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import uuid
@@ -30,6 +31,7 @@ from streams.clients import (
     quieten_kafka_logs,
     start_clients,
 )
+from streams.core import monotonic
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.handover import Handover
@@ -50,6 +52,9 @@ from tables.watcher import Watcher
 
 _log = logging.getLogger(__name__)
 
+#: How long one of the two threads may hold the interpreter while the other wants it, s. Python's 5 ms would come on
+#: top of each hop of a recovery while Faust is busy writing rows.
+SWITCH_S = 0.001
 #: The loop turns at least this often, s: a follower writes a fact the leader left out after a turn or two.
 TURN_WITHIN_S = 0.1
 #: State is saved this often, s. More loses nothing, it only makes the next start read more. Source: DESIGN 5.
@@ -87,6 +92,7 @@ class Core:
     def start(self, data_dir: Path) -> None:
         """Start the thread, with its disk under `data_dir`; it retries until the broker answers."""
         self._data_dir = data_dir
+        sys.setswitchinterval(SWITCH_S)
         self._thread.start()
 
     def stop(self, within_s: float = 3.0) -> None:
@@ -340,12 +346,12 @@ class Core:
     # --- turns --------------------------------------------------------------------------------------
 
     async def _turns(self) -> None:
-        before_ms = _now_ms()
+        before_ms = monotonic.now_ms()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TURN_WITHIN_S)
             self._wake.clear()
-            now_ms = _now_ms()
+            now_ms = monotonic.now_ms()
             self._turn(now_ms, now_ms - before_ms)
             before_ms = now_ms
 
@@ -356,7 +362,9 @@ class Core:
         self._write_facts(self._outbox.due(facts, now_ms=now_ms, leads=leads))
         self._planning.turn(elapsed_ms)
         if leads and self._back_at_end:
-            self._publisher.publish()
+            if not self._planning.is_deciding:
+                # What is being decided changes the same orders; half of it would only be written twice.
+                self._publisher.publish()
             self._letters.write()
             self._check_sight(now_ms)
         else:
@@ -389,7 +397,3 @@ class Core:
         letters = self._letters.pending
         self._snapshots.save(self.state, self._rows_unsaved, watches, letters, topic_id=self._events_id)
         self._rows_unsaved.clear()
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -5,11 +5,11 @@ was read back already. The others keep theirs until they read the leader's, so a
 """
 
 import base64
-import time
 
 import msgspec
 
 from sdk.contract.topics import Topics
+from streams.core import monotonic
 from streams.core.appender import Appender
 
 #: Letters kept until written; with more garbage than this at once, the oldest are counted only.
@@ -99,7 +99,7 @@ class Letters:
 
     def write(self) -> None:
         """Write what is pending; only the leader does, and only when it has read the letters to their end."""
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = monotonic.now_ms()
         for key, letter in list(self._pending.items()):
             if now_ms - self._sent_ms.get(key, -AGAIN_MS) >= AGAIN_MS:
                 self._sent_ms[key] = now_ms

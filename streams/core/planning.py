@@ -64,6 +64,11 @@ class Planning:
         """Whether decisions of this worker count, as far as it has read."""
         return self.owns and not self._doubt and self._state.term.writer == self._appender.writer
 
+    @property
+    def is_deciding(self) -> bool:
+        """Whether a batch of decisions is on its way to the log or back."""
+        return self._appending or bool(self._flight)
+
     def read_back(self, event_id: str, *, accepted: bool, reason: str) -> None:
         """One record was folded."""
         self.last_id = event_id
@@ -98,7 +103,7 @@ class Planning:
         now_s = time.monotonic()
         if self.owns and self.may_claim and not self.leads:
             self._claim(now_s)
-        if not self.leads or self._flight or self._appending or now_s < self._paused_until_s:
+        if not self.leads or self.is_deciding or now_s < self._paused_until_s:
             return
         events = [*self._timers.fire(), *decide(self._state, self._watcher)]
         if not events:

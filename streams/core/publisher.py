@@ -5,13 +5,12 @@ Rules (DESIGN 4):
 2. Never over a higher `as_of`: who sees one has not folded far enough and waits.
 """
 
-import time
-
 from msgspec.structs import replace
 
 from sdk.contract.codec import DecodeError, decode_orders, encode_orders
 from sdk.contract.orders import Orders
 from sdk.contract.topics import Topics, partition_of
+from streams.core import monotonic
 from streams.core.appender import Appender
 from tables.orders import orders_for, reporters_touched
 from tables.state import State
@@ -59,7 +58,7 @@ class Publisher:
         if self._changed:
             self._dirty |= reporters_touched(self._state, self._changed)
             self._changed.clear()
-        now_ms = time.monotonic_ns() // 1_000_000
+        now_ms = monotonic.now_ms()
         for reporter in sorted(self._dirty):
             if self._settle(reporter, now_ms):
                 self._dirty.discard(reporter)

@@ -5,7 +5,6 @@ A tick every `TICK_MS` unless another worker's came within `OTHERS_MS`, but one 
 """
 
 import asyncio
-import time
 from collections import deque
 
 from aiokafka import AIOKafkaProducer
@@ -14,6 +13,7 @@ from aiokafka.errors import KafkaError
 from sdk.contract.codec import encode_heartbeat
 from sdk.contract.heartbeats import Tick
 from sdk.contract.topics import WIDE_PARTITIONS
+from streams.core import monotonic
 from streams.core.pace import Pace
 
 #: Source: DESIGN 6. More makes detection later by as much; less costs every partition a record.
@@ -54,14 +54,14 @@ class Ticker:
     def read(self, partition: int, tick: Tick) -> int | None:
         """A tick was read: when it was sent (monotonic ms) if it is ours, else None."""
         if tick.writer != self._writer:
-            self._others_ms[partition] = _now_ms()
+            self._others_ms[partition] = monotonic.now_ms()
             return None
         return next((at for number, at in self._sent if number == tick.number), None)
 
     async def _tick(self) -> None:
         if self._flight is not None and not self._flight.done():
             return  # The broker is away: one batch of ticks waits, more would come back as a flood.
-        now_ms = _now_ms()
+        now_ms = monotonic.now_ms()
         partitions = [
             partition
             for partition in range(WIDE_PARTITIONS)
@@ -85,12 +85,8 @@ class Ticker:
 
     def _acknowledge(self, partition: int, done: "asyncio.Future[object]") -> None:
         if not done.cancelled() and done.exception() is None:
-            now_ms = _now_ms()
+            now_ms = monotonic.now_ms()
             if now_ms - self.acknowledged_ms[partition] > PAUSE_MS:
                 self.resumed_ms[partition] = now_ms
             self.acknowledged_ms[partition] = now_ms
             self._pace.online()
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000

@@ -7,13 +7,13 @@ Rules (DESIGN 4, 5):
 3. A row with a higher `as_of` than this fold's is never overwritten; it waits until the fold is there.
 """
 
-import time
 from typing import NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
 
 from sdk.contract.topics import VIEW_TABLES, Topics
+from streams.core import monotonic
 from streams.core.appender import Appender
 from streams.core.handover import Handover
 from tables.state import State
@@ -139,7 +139,7 @@ class Viewing:
         self._write_progress()
 
     def _offer(self, keys: set[ViewKey]) -> None:
-        now_ms = _now_ms()
+        now_ms = monotonic.now_ms()
         keys |= {view for view, flight in self._flight.items() if now_ms - flight.at_ms >= AGAIN_MS}
         rows: dict[ViewKey, bytes | None] = {}
         for view in keys:
@@ -165,7 +165,7 @@ class Viewing:
         return standing is None or standing.as_of < flight.as_of
 
     def _write_progress(self) -> None:
-        now_ms = _now_ms()
+        now_ms = monotonic.now_ms()
         done = min((flight.floor for flight in self._flight.values()), default=self._state.offset)
         if self._odd or done <= self._progress or now_ms - self._progress_at_ms < PROGRESS_EVERY_MS:
             return
@@ -184,7 +184,3 @@ def _stands(standing: Standing | None, value: bytes | None) -> bool:
     if value is None or standing is None:
         return value is None and standing is None
     return standing.content == hash(content_of(value)[1])
-
-
-def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
