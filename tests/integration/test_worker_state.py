@@ -1,0 +1,146 @@
+"""Scenario 6: a worker's own disk is lost, and workers are killed again and again under load."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+
+import pytest
+
+from sdk.contract.codec import Recorded, encode_event
+from sdk.contract.events import PlannerStarted, SourceFellSilent, SourceReturned
+from sdk.contract.requests import ChangePolicy
+from sdk.contract.topics import partition_of
+from streams.local.rig import Rig
+from tests.integration.checks import check_end
+from tests.integration.conftest import CreateRig
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+WORKERS = ["service-worker-1", "service-worker-2"]
+ROUNDS = 10
+#: A few hundred events a second about so many sources, beside a few requests.
+SOURCES = [f"service-load-{number}" for number in range(50)]
+BURST_EVERY_S = 0.2
+
+
+class Load:
+    """Events at a steady rate, in bursts, and a request with each burst."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load")
+        #: Ids of all events, and of the requests that were acknowledged.
+        self.events: list[str] = []
+        self.requests: list[str] = []
+
+    def __enter__(self) -> Load:  # noqa: PYI034  # nobody inherits from it
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        turn = 0
+        while not self._over.wait(BURST_EVERY_S):
+            turn += 1
+            ids = [f"load-{turn}-{source}" for source in SOURCES]
+            records = [self._event(turn, source) for source in SOURCES]
+            self._rig.log.put_many(
+                [
+                    (
+                        self._rig.topics.events,
+                        encode_event(event, event_id=name, cause="", writer="load", at_ms=0),
+                        event.source.encode(),
+                        0,
+                    )
+                    for name, event in zip(ids, records, strict=True)
+                ]
+            )
+            self.events += ids
+            self.requests.append(self._rig.send(ChangePolicy({"app_backoff_ms": 1_000 + turn % 1_000})))
+
+    def _event(self, turn: int, source: str) -> SourceReturned | SourceFellSilent:
+        """A fact that changes rows and disturbs nobody: a lone source comes and goes."""
+        beat, partition = turn // 2, partition_of(source)
+        if turn % 2:
+            return SourceFellSilent(source, "lone", 0, "load", partition, beat, beat, 10_000, 10_000)
+        return SourceReturned(source, "lone", 0, "load", partition, beat)
+
+
+def test_worker_without_its_disk_comes_back_equal(create_rig: CreateRig) -> None:
+    """A worker whose directory is gone folds the log anew and then leads with the same state."""
+    rig = create_rig("disk")
+    rig.start(nodes=2, slots=4)
+    apps = rig.run_apps(["application-a", "application-b", "application-c"])
+    since = rig.log.offset + 1
+    lost, other = rig.leader(), next(name for name in rig.workers if name != rig.leader())
+    old = rig.state().term.term
+
+    rig.workers[lost].restarts = False
+    rig.kill(rig.worker_pid(lost))
+    rig.wait(lambda state: state.term.term > old, what="the other worker leading")
+    shutil.rmtree(rig.folder / lost)
+    (rig.folder / lost).mkdir()
+    rig.workers[lost].restarts = True
+    rig.wait(lambda _: rig.worker_pid(lost), what="the worker back")
+    term = rig.state().term.term
+    begin_ms = rig.log.tick_ms
+    rig.wait(
+        lambda _: (newest := rig.log.newest(f"service-{lost}")) and newest.append_ms > begin_ms,
+        within_s=30,
+        what="the worker without a disk beating",
+    )
+    rig.workers[other].restarts = False
+    rig.kill(rig.worker_pid(other))
+    rig.wait(
+        lambda state: state.term.term > term and state.term.writer.startswith(f"worker/{lost}/"),
+        within_s=30,
+        what="the worker without a disk leading",
+    )
+
+    rig.run_apps(["application-d"])
+    rig.wait_running(apps)
+    check_end(rig, since, touched=WORKERS)
+
+
+def test_workers_killed_at_random_moments_under_load_leave_the_view_right(create_rig: CreateRig) -> None:
+    """Ten times both workers die while hundreds of events a second are written; the view equals the log each time."""
+    chance = random.Random(6)
+    rig = create_rig("kills")
+    rig.start(nodes=1, slots=4)
+    rig.run_apps(["application-a"])
+    since = rig.log.offset + 1
+
+    with Load(rig) as load:
+        for _ in range(ROUNDS):
+            begin, asked = rig.log.offset + 1, len(load.requests)
+            rig.hold(chance.uniform(0.3, 2.0))
+            for name in chance.sample(sorted(rig.workers), 2):
+                rig.kill(rig.worker_pid(name))
+                rig.hold(chance.uniform(0.0, 0.1))
+            rig.wait(
+                lambda _: (
+                    rig.accepted(PlannerStarted, begin)  # noqa: B023  # it is waited for here
+                    and len(load.requests) > asked  # noqa: B023  # the same
+                    and load.requests[asked] in rig.log.answers  # noqa: B023  # the same
+                ),
+                within_s=60,
+                what="a leader that answers",
+            )
+            assert rig.verify() == []
+
+    rig.wait(
+        lambda _: all(request in rig.log.answers for request in load.requests),
+        within_s=60,
+        what=f"answers to all {len(load.requests)} requests",
+    )
+    on_log = {seen.said.id for seen in rig.events(since) if isinstance(seen.said, Recorded)}
+    assert set(load.events) <= on_log
+    check_end(rig, since, touched=[*WORKERS, *SOURCES])
