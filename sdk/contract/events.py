@@ -101,6 +101,23 @@ __all__ = [
     "subject_of",
 ]
 
+Decision = (
+    NodeOrdered
+    | NodeOrderWithdrawn
+    | NodeDeclaredDown
+    | NodeLeft
+    | PoolHeldBack
+    | PoolDegraded
+    | AppPlaced
+    | AppDeclaredDown
+    | AppHeldBack
+    | AppGaveUp
+    | AppLeftPending
+    | BrakeEngaged
+    | BrakeReleased
+    | TimerFired
+)
+
 Event = (
     NodeRegistered
     | ProvisionerRegistered
@@ -122,37 +139,7 @@ Event = (
     | PolicyChanged
     | RequestRefused
     | PlannerStarted
-    | NodeOrdered
-    | NodeOrderWithdrawn
-    | NodeDeclaredDown
-    | NodeLeft
-    | PoolHeldBack
-    | PoolDegraded
-    | AppPlaced
-    | AppDeclaredDown
-    | AppHeldBack
-    | AppGaveUp
-    | AppLeftPending
-    | BrakeEngaged
-    | BrakeReleased
-    | TimerFired
-)
-
-Decision = (
-    NodeOrdered
-    | NodeOrderWithdrawn
-    | NodeDeclaredDown
-    | NodeLeft
-    | PoolHeldBack
-    | PoolDegraded
-    | AppPlaced
-    | AppDeclaredDown
-    | AppHeldBack
-    | AppGaveUp
-    | AppLeftPending
-    | BrakeEngaged
-    | BrakeReleased
-    | TimerFired
+    | Decision
 )
 
 #: Stable type name of every event, and the field that is its subject ("" where the subject is fixed).
