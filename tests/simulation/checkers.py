@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 SUPERSEDED_MS = 20_000
 #: Time in peace, over limit and all settling, after which a silence must have been found.
 FOUND_MS = 20_000
+#: What was appended so long ago is known to whoever decides: fresh within 1 s, appended within 3 s.
+KNOWN_MS = 4_500
+#: Records that the fold may drop, in all and for each fault.
+DROPPED_MAX, DROPPED_PER_FAULT_MAX = 60, 5
+#: Decisions that may race with a fact or a request, and be dropped.
+REFUSED_MAX = 8
 #: Rounds in which folding decisions and deciding again must end.
 ROUNDS_MAX = 20
 #: Bounds of queues.
@@ -62,6 +68,9 @@ class Checks:
         self.fired: dict[str, int] = {}
         self.events = 0
         self.dropped = 0
+        #: Decisions of the term in force that the fold dropped, repeats of a record not counted.
+        self.refused = 0
+        self._ids: set[str] = set()
         self._requests: set[str] = set()
         self._term = -1
         #: Apps that were ever to stop on isolation: their copies may start again.
@@ -93,7 +102,10 @@ class Checks:
             self.fail("invariants", f"{broken[0]} after {recorded.event}")
         if not outcome.accepted:
             self.dropped += 1
+            self.refused += getattr(recorded.event, "term", -1) == self._term and recorded.id not in self._ids
+            self._ids.add(recorded.id)
             return
+        self._ids.add(recorded.id)
         self._judge_term(recorded, meta)
         request = getattr(recorded.event, "request", "")
         if request and request in self._requests:
@@ -149,9 +161,24 @@ class Checks:
         limit_ms = min(policy.silence_limit_ms for policy in self.policies)
         if node is not None and self.able_ms(node) >= limit_ms and _is_registered(node, event.registration):
             return "no death of what lives", f"{event} but it could append for {self.able_ms(node)} ms"
+        if self._is_over(event):
+            return "no act on a silence that is over", str(event)
         if event.reason == "silent":
             return self._judge_brake(event)
         return None
+
+    def _is_over(self, event: e.NodeDeclaredDown) -> bool:
+        """Whether the node beat after its silence, long enough ago for whoever decides to know."""
+        row, world = self.state.nodes.get(event.node), self.world
+        if row is None or world.loop.now_ms - world.broker_disturbed_ms < 30_000:
+            return False
+        known_ms = world.loop.now_ms + world.broker.shift_ms - KNOWN_MS
+        for record in reversed(world.broker.log(world.topics.heartbeats, row.partition).records):
+            if record.offset <= row.seen or record.timestamp < known_ms - 20_000:
+                return False
+            if record.timestamp < known_ms and _is_beat(record.value, event.node, event.registration):
+                return True
+        return False
 
     def _judge_brake(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
         """Most nodes away, for long, with a broker in peace: then the brake must be on."""
@@ -179,7 +206,12 @@ class Checks:
 
     def _judge_app_down(self, event: e.AppDeclaredDown) -> tuple[str, str] | None:
         copy = self.copy_of(event.app, event.generation)
-        peace_ms = 0 if copy is None else self.beats_ms(copy)
+        if copy is None:
+            return None
+        peace_ms = self.beats_ms(copy)
+        if event.reason == "silent" and peace_ms >= 0:
+            # Whatever held up its agent, who was paused must not accuse others.
+            peace_ms = self.world.loop.now_ms - copy.disturbed_ms
         if peace_ms >= self._limit_ms + 6_000:
             return "no death of what lives", f"{event} but it beat for {peace_ms} ms"
         return None
@@ -252,6 +284,10 @@ class Checks:
         self._look_at_copies()
         self._look_for_silence()
         self._look_at_workers()
+        if self.dropped > DROPPED_MAX + DROPPED_PER_FAULT_MAX * self.world.faults:
+            self.fail("the log is not flooded", f"{self.dropped} of {self.events} records were dropped")
+        if self.refused > REFUSED_MAX + self.world.faults // 2:
+            self.fail("decisions are rarely refused", f"{self.refused} were")
 
     def _look_at_copies(self) -> None:
         world, now_ms = self.world, self.world.loop.now_ms

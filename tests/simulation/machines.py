@@ -259,7 +259,8 @@ class Copy(Process):
             self.after(BEAT_EVERY_MS, self._beat)
             return
         agent = self.node.agent
-        if agent is None or not agent.alive:
+        if agent is None or not agent.alive or agent.paused:
+            # Nobody answers: given up, and tried again soon.
             self.after(BEAT_AGAIN_MS, self._beat)
             return
 

@@ -106,8 +106,10 @@ def _whole_steps(_old: Any) -> Any:
 
 def _no_fence(_old: Any) -> Any:
     def confirm(self: Any, source: str, epoch: int) -> Position:
+        del epoch
         app = self.state.apps.get(source)
-        return Position(partition_of(app.node if app is not None else source), 0)
+        partition = partition_of(app.node if app is not None else source)
+        return Position(partition, self.watches[partition].next_offset - 1)
 
     return confirm
 
@@ -174,7 +176,7 @@ def _no_flight(old: Any) -> Any:
 
 
 MUTANTS: list[Mutant] = [
-    Mutant("terms", _no_terms(), ["pause worker", "pause worker at append", "say again", "rebalance", "app"]),
+    Mutant("terms", _no_terms(), ["pause node", "cut node", "say again", "rebalance", "kill worker"]),
     Mutant(
         "reading orders back",
         [
@@ -197,7 +199,7 @@ MUTANTS: list[Mutant] = [
     Mutant(
         "bound of settling",
         [(silence.PartitionWatch, "deadline", _endless_settling)],
-        ["crash node", "cut node", "step clock"],
+        ["pause node", "cut node", "step clock"],
     ),
     Mutant(
         "clock step cut", [(silence.PartitionWatch, "_advance", _whole_steps)], ["stop broker", "step clock"]
@@ -205,14 +207,14 @@ MUTANTS: list[Mutant] = [
     Mutant(
         "fence before acting",
         [(watcher.Watcher, "confirm_silence", _no_fence)],
-        ["pause node", "cut node", "app", "pause worker"],
+        ["pause node", "cut node", "kill all workers", "pause worker", "ask nodes"],
     ),
     Mutant(
         "level-triggered facts",
         [(facts.FactOutbox, "due", _facts_once)],
         ["stop broker", "crash node", "app"],
     ),
-    Mutant("derived ids", [(facts, "derive_id", _drawn_ids)], ["pause node", "app", "cut node"]),
+    Mutant("derived ids", [(facts, "derive_id", _drawn_ids)], ["slow broker", "stop broker at append", "app", "cut node"]),
     Mutant(
         "brake on overdue",
         [(watcher, "band_of", _always("calm")), (facts, "band_of", _always("calm"))],

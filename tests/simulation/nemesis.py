@@ -44,7 +44,7 @@ def plan_faults(
     favourites = list(kinds) or chance.sample(all_kinds, chance.randint(2, len(all_kinds) // 2))
     faults = []
     for _ in range(count):
-        kind = chance.choice(favourites if chance.random() < 0.7 else all_kinds)
+        kind = chance.choice(favourites if chance.random() < (0.9 if kinds else 0.7) else all_kinds)
         faults.append(Fault(chance.randint(from_ms, until_ms), kind, chance.getrandbits(32)))
     return sorted(faults)
 
@@ -100,7 +100,7 @@ def _pause_worker_at_append(world: World, chance: Random) -> None:
 
 
 def _stop_broker_at_append(world: World, chance: Random) -> None:
-    fault = chance.choice([_stop_broker, _pause_broker])
+    fault = chance.choice([_stop_broker, _pause_broker, _cut_worker])
     _at_append(world, chance, _worker(world, chance), lambda: fault(world, chance))
 
 
@@ -206,8 +206,8 @@ def _crowd(world: World, chance: Random) -> list[Node]:
     nodes = _nodes(world)
     if not nodes:
         return []
-    many = chance.random() < 0.2
-    return chance.sample(nodes, chance.randint(1, len(nodes)) if many else 1)
+    many = chance.random() < 0.25
+    return chance.sample(nodes, chance.randint(len(nodes) // 2 + 1, len(nodes)) if many else 1)
 
 
 def _crash_node(world: World, chance: Random) -> None:
@@ -221,7 +221,7 @@ def _crash_agent(world: World, chance: Random) -> None:
 
 
 def _pause_node(world: World, chance: Random) -> None:
-    for_ms = chance.choice([1_000, 4_000, 9_000, 15_000, 45_000])
+    for_ms = chance.choice([1_000, 4_000, 9_000, 15_000, 90_000])
     with_apps = chance.random() < 0.5
     for node in _crowd(world, chance):
         copies: list[Process] = list(node.running()) if with_apps else []
@@ -244,7 +244,7 @@ def _pause(world: World, node: Node, processes: list[Process], for_ms: int) -> N
 
 
 def _cut_node(world: World, chance: Random) -> None:
-    for_ms = chance.choice([2_000, 8_000, 15_000, 60_000])
+    for_ms = chance.choice([2_000, 8_000, 15_000, 30_000, 100_000])
     up, down = chance.choice([(True, False), (False, True), (True, True)])
     for node in _crowd(world, chance):
         world.cut(node.machine, up=up, down=down, for_ms=for_ms)

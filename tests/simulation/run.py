@@ -91,6 +91,7 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
         world.ask(RunApp(spec))
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)
+        world.faults += 1
         strike(world, fault)
     loop.run_until(begin_ms + BEGIN_MS + chaos_ms)
     _heal(world, HEAL_SCALED_MS if scaled else HEAL_MS)

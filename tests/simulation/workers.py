@@ -56,13 +56,9 @@ class ShellTime:
         """Seconds of the machine that runs now."""
         return self.mono_ms / 1000
 
-    def monotonic_ns(self) -> int:
-        """The same in ns."""
-        return int(self.mono_ms * 1e6)
-
-    def time_ns(self) -> int:
-        """Wall clock, only ever shown."""
-        return int(self.mono_ms * 1e6)
+    def now_ms(self) -> int:
+        """The same in ms: `streams.core.monotonic`."""
+        return int(self.mono_ms)
 
 
 SHELL_TIME = ShellTime()
@@ -410,7 +406,8 @@ class Worker(Process):
         self._write_facts(self.outbox.due(facts, now_ms=now_ms, leads=leads))
         planning.turn(elapsed_ms)
         if leads and all(self._back_at[at] >= end for at, end in self._back_ends.items()):
-            self.publisher.publish()
+            if not planning.is_deciding:
+                self.publisher.publish()
             self.letters.write()
             if self._is_blind(now_ms):
                 self.world.worker_ended(self, "blind")

@@ -8,9 +8,8 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import streams.core.letters as letters_module
+import streams.core.monotonic as monotonic_module
 import streams.core.planning as planning_module
-import streams.core.publisher as publisher_module
 import tables.watcher as watcher_module
 import tests.simulation.workers as workers_module
 from sdk.contract.codec import DecodeError, decode_orders, encode_request
@@ -53,6 +52,8 @@ class World:
         self.disks = {f"worker-{number}": Disk() for number in range(workers)}
         self.machines = {name: Machine(self.loop, name) for name in self.disks}
         self.workers: dict[str, Worker] = {}
+        #: Faults that have struck.
+        self.faults = 0
         self._asked = 0
         self._drawn = 0
         for name in self.disks:
@@ -207,8 +208,7 @@ def simulated_shell(world: World) -> Iterator[None]:
         (planning_module, "time", SHELL_TIME),
         (planning_module, "random", SHELL_TIME),
         (planning_module, "decide", judged),
-        (publisher_module, "time", SHELL_TIME),
-        (letters_module, "time", SHELL_TIME),
+        (monotonic_module, "now_ms", SHELL_TIME.now_ms),
         (watcher_module, "WIDE_PARTITIONS", WIDE),
         (workers_module, "WIDE_PARTITIONS", WIDE),
     ]
