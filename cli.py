@@ -54,7 +54,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "verify": LazyCommand(
         "streams.commands.verify:verify", "Fold the whole log and compare with the tables."
     ),
-    "simulate": LazyCommand("streams.commands.simulate:simulate", "Break the platform in virtual time, by seed."),
+    "simulate": LazyCommand(
+        "streams.commands.simulate:simulate", "Break the platform in virtual time, by seed."
+    ),
     "completion": LazyCommand(
         "streams.commands.completion:completion", "Print the completion for your shell."
     ),
