@@ -214,7 +214,11 @@ MUTANTS: list[Mutant] = [
         [(facts.FactOutbox, "due", _facts_once)],
         ["stop broker", "crash node", "app"],
     ),
-    Mutant("derived ids", [(facts, "derive_id", _drawn_ids)], ["slow broker", "stop broker at append", "app", "cut node"]),
+    Mutant(
+        "derived ids",
+        [(facts, "derive_id", _drawn_ids)],
+        ["slow broker", "stop broker at append", "app", "cut node"],
+    ),
     Mutant(
         "brake on overdue",
         [(watcher, "band_of", _always("calm")), (facts, "band_of", _always("calm"))],

@@ -1,8 +1,13 @@
 """What the simulator found once, in a few lines each."""
 
+from sdk.contract.codec import Recorded
+from sdk.contract.events import NodeOrdered, PlannerStarted, PoolConfigured
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.policy import Policy
+from tables.fold import Meta, fold
 from tables.silence import PartitionWatch
+from tables.state import State
+from tables.timers import Timers
 
 POLICY = Policy()
 
@@ -48,3 +53,31 @@ def test_silence_when_a_beat_comes_before_the_place_that_the_log_names() -> None
         _tick(watch, offset, offset * 1_000)
 
     assert watch.silent["source"].from_offset == 1
+
+
+def test_timer_when_the_clock_of_the_broker_stepped_back() -> None:
+    """A wake asked for after a step back is due after its time, not at once (seed 9, faults of 'bound of settling').
+
+    The orders for nodes were withdrawn and made again a hundred times a second.
+    """
+    state = State()
+    events = [
+        (100_000, PlannerStarted("writer", 1)),
+        (100_000, PoolConfigured("request", "pool-home", 1, 4)),
+        (
+            40_000,
+            NodeOrdered(
+                term=0, based_on=1, policy=-1, pool="pool-home", slots=4, port_floor=1, wake_ms=12_000
+            ),
+        ),
+    ]
+    for offset, (append_ms, event) in enumerate(events):
+        assert fold(state, Recorded(str(offset), "", "", "", event), Meta(offset, append_ms)).accepted
+    timers = Timers(state)
+
+    timers.advance(1_000)
+
+    assert timers.fire() == []
+    for _ in range(12):
+        timers.advance(1_000)
+    assert [fired.key for fired in timers.fire()] == ["2"]
