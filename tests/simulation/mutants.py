@@ -271,7 +271,21 @@ MUTANTS: list[Mutant] = [
 
 
 #: Mutant -> the seed that catches it, and the checker that does. Found by the hunt below.
-CAUGHT: dict[str, tuple[int, str]] = {}
+CAUGHT: dict[str, tuple[int, str]] = {
+    "terms": (19, "decisions count in their term"),
+    "as_of in the agent": (1, "orders only get newer"),
+    "settling": (4, "silence is justified"),
+    "bound of settling": (14, "silence is found"),
+    "clock step cut": (1, "silence is justified"),
+    "level-triggered facts": (11, "it heals"),
+    "brake on overdue": (21, "brake holds"),
+    "agent drains before it judges": (2, "no death of what lives"),
+    "snapshot atomicity": (8, "one fold"),
+    "capacity check": (1, "invariants"),
+    "report's as_of": (1, "it heals"),
+    "requests seen": (4, "a request counts once"),
+    "one batch in flight": (5, "decisions are rarely refused"),
+}
 
 
 @contextmanager
