@@ -1,7 +1,7 @@
 """What the simulator found once, in a few lines each."""
 
 from sdk.contract.codec import Recorded
-from sdk.contract.events import NodeOrdered, PlannerStarted, PoolConfigured
+from sdk.contract.events import Event, NodeOrdered, PlannerStarted, PoolConfigured
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.policy import Policy
 from tables.fold import Meta, fold
@@ -61,7 +61,7 @@ def test_timer_when_the_clock_of_the_broker_stepped_back() -> None:
     The orders for nodes were withdrawn and made again a hundred times a second.
     """
     state = State()
-    events = [
+    events: list[tuple[int, Event]] = [
         (100_000, PlannerStarted("writer", 1)),
         (100_000, PoolConfigured("request", "pool-home", 1, 4)),
         (
