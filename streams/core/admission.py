@@ -1,13 +1,19 @@
-"""Requests become events of the log, and unusable ones dead letters, before Faust acknowledges them. Shell."""
+"""Requests become events of the log, and unusable ones dead letters, before Faust acknowledges them. Shell.
+
+Faust delivers them, and now and then loses one in a takeover (docs/adr/0005). So the core reads the topic too: what
+the leader finds unanswered after `RESCUE_MS` it admits by itself. Twice is harmless, the fold keeps the first.
+"""
 
 import asyncio
 import logging
+from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from sdk.contract.codec import Asked
+from sdk.contract.codec import Asked, DecodeError, decode_request
 from sdk.contract.events import RequestRefused
 from sdk.contract.ids import derive_id
+from streams.core import monotonic
 from streams.core.appender import Appender
 from streams.core.letters import Letters
 from streams.core.planning import Planning
@@ -22,6 +28,9 @@ _LOOK_S = 0.05
 _FOLD_S = 0.002
 #: Pause before an admission with an unknown outcome is appended again, s; the fold keeps the first.
 _AGAIN_S = 0.5
+#: A request that nobody answered for this long while somebody leads is admitted by the core, ms: several times what
+#: Faust takes under load, well under the patience of who asked.
+RESCUE_MS = 3_000
 
 
 class Admission:
@@ -34,6 +43,8 @@ class Admission:
         self._letters = letters
         #: Offset of the last admission.
         self._admitted_at = -1
+        #: Requests read by the core that the fold does not know yet, and when each was read.
+        self._unanswered: dict[str, tuple[Asked, int]] = {}
 
     async def admit(self, asked: Asked) -> None:
         """Append the answer to a request; returns when it is acknowledged."""
@@ -54,6 +65,25 @@ class Admission:
             else:
                 self._admitted_at = offsets[-1]
                 return
+
+    def note(self, record: Any) -> None:
+        """The core has read a record of the requests topic."""
+        try:
+            asked = decode_request(record.value)
+        except DecodeError as error:
+            self._letters.meet(record, str(error))
+            return
+        self._unanswered[asked.id] = (asked, monotonic.now_ms())
+
+    def rescue(self, now_ms: int) -> None:
+        """Admit what was left unanswered too long; only the leader does."""
+        answered = self._state.tables["requests"]
+        self._unanswered = {key: entry for key, entry in self._unanswered.items() if key not in answered}
+        for key, (asked, at_ms) in self._unanswered.items():
+            if now_ms - at_ms >= RESCUE_MS:
+                self._unanswered[key] = (asked, now_ms)
+                _log.warning("request %s was not delivered by Faust; admitting it", key)
+                self._appender.later(self.admit(asked))
 
     async def bury(self, record: object, reason: str) -> None:
         """Write a dead letter; returns when it was read back."""

@@ -307,8 +307,7 @@ class Core:
     async def _read_back(self) -> None:
         reader = create_reader(self._bootstrap)
         await start_clients(reader)
-        names = [self._topics.commands] * WIDE_PARTITIONS
-        partitions = [TopicPartition(name, number) for number, name in enumerate(names)]
+        partitions = [TopicPartition(self._topics.commands, number) for number in range(WIDE_PARTITIONS)]
         partitions += [TopicPartition(self._topics.state(table), 0) for table in VIEW_TABLES]
         partitions += [TopicPartition(self._topics.dead_letters, 0), TopicPartition(self._topics.requests, 0)]
         reader.assign(partitions)
@@ -336,6 +335,7 @@ class Core:
                 self._publisher.read_back(record.key, record.value)
             elif record.topic == self._topics.requests:
                 self.pace.saw(record.topic, record.offset)
+                self._admission.note(record)
             elif record.topic == self._topics.dead_letters:
                 self._letters.read_back(decode_letter(record.value).letter_key)
             else:
@@ -366,6 +366,7 @@ class Core:
                 # What is being decided changes the same orders; half of it would only be written twice.
                 self._publisher.publish()
             self._letters.write()
+            self._admission.rescue(now_ms)
             self._check_sight(now_ms)
         else:
             self._publisher.follow()
