@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ class _App(faust.App):
 
     core: Core
     guard: LoopGuard
+    #: Called with the partitions that Faust is about to give up.
+    before_revoked: Callable[[Any], Awaitable[None]]
+
+    async def _on_partitions_revoked(self, revoked: Any) -> None:
+        """Give up the claim first: Faust's own steps, flushing its producer above all, may take seconds."""
+        await self.before_revoked(revoked)
+        await super()._on_partitions_revoked(revoked)
 
     def on_init_dependencies(self) -> list[Any]:
         """Start the core with the app: `@app.service` would wait for the first table recovery."""
@@ -126,7 +134,7 @@ def _register(app: Any, topics: Topics, writer: ViewWriter) -> None:
         await asyncio.to_thread(app.core.owner_changed, owns=owns, may_claim=owns)
         writer.handover.set_owner(owns)
 
-    async def _revoked(_app: Any, revoked: Any, **_: Any) -> None:
+    async def _revoked(revoked: Any) -> None:
         if any(tp.topic == topics.requests for tp in revoked):
             await asyncio.to_thread(app.core.owner_changed, owns=True, may_claim=False)
             writer.handover.set_owner(False)
@@ -141,6 +149,6 @@ def _register(app: Any, topics: Topics, writer: ViewWriter) -> None:
     app.agent(requests, name="requests")(_requests)
     app.agent(events, name="views")(_views)
     app.on_partitions_assigned.connect(_assigned)
-    app.on_partitions_revoked.connect(_revoked)
+    app.before_revoked = _revoked
     app.task(_repair)
     app.task(_watch)

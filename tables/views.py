@@ -1,8 +1,9 @@
 """The published view: which state topic each row goes to, and how it is written. Pure.
 
-A view row is `{"as_of": N, "table": ..., "row": {...}}`: the fold's row as of offset N of the log. All tables but
-`counters` are published whole, so that a reader can go on folding from them; `monitoring` is made for people
-and programs that only ask who is alive, and is not read back into a state.
+A view row is `{"as_of": N, "table": ..., "row": {...}}`: the fold's row as of offset N of the log. All tables are
+published whole, so that a reader can go on folding from them, but two: `counters` change with every record, and
+`requests` are one row each for 14 days; they matter to who admits, and who admits folds the log. `monitoring` is
+made for people and programs that only ask who is alive, and is not read back into a state.
 
 `progress` (key `progress` of the platform table) says that every row is at least as new as its offset.
 """
@@ -16,7 +17,7 @@ from tables.state import State, is_hosted
 
 #: Fold tables with a state topic of their own; all others share `platform`.
 _OWN = {"nodes": "nodes", "apps": "apps"}
-_UNPUBLISHED = {"counters"}
+_UNPUBLISHED = {"counters", "requests"}
 
 PROGRESS_KEY = "progress"
 

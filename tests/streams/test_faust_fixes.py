@@ -23,6 +23,7 @@ from streams.faust_fixes import LoopGuard, SafeConsumer, SafeTopic
         (Topic, "_on_published", ["self", "fut", "message", "producer", "state"]),
         (Consumer, "_new_offset", ["self", "tp"]),
         (Consumer, "_commit_offsets", ["self", "offsets", "start_new_transaction"]),
+        (faust.App, "_on_partitions_revoked", ["self", "revoked"]),
         (AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
     ],
 )

@@ -19,7 +19,9 @@ def publish(views: Views, state: State) -> None:
 
 def without_counters(state: State) -> dict[str, dict[str, object]]:
     """All rows that are published."""
-    return {table: dict(rows) for table, rows in state.tables.items() if table != "counters"}
+    return {
+        table: dict(rows) for table, rows in state.tables.items() if table not in {"counters", "requests"}
+    }
 
 
 def test_view_and_tail_give_the_state_of_the_log() -> None:
