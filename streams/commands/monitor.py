@@ -208,6 +208,64 @@ def watch_line(at_ms: int, monitored: Monitored) -> str:
     return f"{stamp(at_ms)}  {name} {coloured('Active' if monitored.status else 'Inactive')}"
 
 
+# --- policy --------------------------------------------------------------------------------------------
+
+
+@monitor.command("policy")
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@output_option("table", "json")
+@platform_options
+def policy(changes: tuple[str, ...], output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+    r"""Show the policy in force, or change it: limits, brake, back-off and placement.
+
+    A change is a record on the log and counts from there on; keys not named stay as they are.
+
+    \b
+    Examples:
+      python cli.py monitor policy
+      python cli.py monitor policy brake_hold_ms=120000 strategy=binpack
+    """
+    wish = parse_changes(changes)
+    run(_policy(settings_of(bootstrap_servers, prefix), wish, output))
+
+
+def parse_changes(changes: tuple[str, ...]) -> dict[str, int | bool | str]:
+    """`KEY=VALUE` words as a wish; numbers and true or false become what they say.
+
+    Raises:
+        click.UsageError: a word without `=`.
+    """
+    wish: dict[str, int | bool | str] = {}
+    for change in changes:
+        key, sign, text = change.partition("=")
+        if not sign or not key:
+            raise click.UsageError(
+                f"{change!r} is no change; expected KEY=VALUE, for example brake_hold_ms=120000"
+            )
+        truth = {"true": True, "false": False}.get(text.lower())
+        wish[key] = truth if truth is not None else int(text) if text.lstrip("-").isdigit() else text
+    return wish
+
+
+async def _policy(settings: Settings, wish: dict[str, int | bool | str], output: str) -> None:
+    from sdk.contract.requests import ChangePolicy
+    from streams.asking import open_conversation
+    from streams.render import table
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        if wish:
+            await talk.ask(ChangePolicy(wish))
+        row = talk.state.policy_row
+        if output == "json":
+            click.echo(to_json(row))
+            return
+        values = msgspec.structs.asdict(row.policy).items()
+        click.echo(table(["KEY", "VALUE"], [[key, str(value).lower()] for key, value in values]))
+        click.echo(
+            f"As of offset {row.offset}." if row.offset >= 0 else "The built-in one; nobody has changed it."
+        )
+
+
 # --- forget --------------------------------------------------------------------------------------------
 
 
