@@ -193,13 +193,17 @@ class Controller:
             since=since,
         )
 
-    def pid_of(self, order: int) -> int:
-        """Pid of the agent that serves an order."""
+    async def pid_of(self, order: int) -> int:
+        """Pid of the agent that serves an order; its provisioner may tell it after the agent's own first words."""
+        await until(lambda: self._reported_pid(order) > 0)
+        return self._reported_pid(order)
+
+    def _reported_pid(self, order: int) -> int:
         for it in reversed(self.heard):
             for entry in it.nodes if isinstance(it, PoolReport) else ():
                 if entry.order == order and entry.pid:
                     return entry.pid
-        raise AssertionError(f"no pid of order {order} was reported")
+        return 0
 
     def last_number(self, reporter: str) -> int:
         """Number of the reporter's newest record."""

@@ -41,7 +41,7 @@ def test_killed_agent_is_told_and_its_apps_are_gone(kafka: LocalBroker, tmp_path
     async def act(controller: Controller) -> None:
         hello = await controller.create_node()
         _, report = await controller.run_apps(hello)
-        pid = controller.pid_of(hello.order)
+        pid = await controller.pid_of(hello.order)
         os.kill(pid, signal.SIGKILL)
         told = await controller.exited_node(hello.order)
         assert not any(procfs.is_alive(e.pid, procfs.start_of(e.pid)) for e in report.apps)
@@ -118,7 +118,7 @@ def test_killed_provisioner_adopts_its_nodes(kafka: LocalBroker, tmp_path: Path)
     async def act(controller: Controller) -> None:
         hellos = [await controller.create_node() for _ in range(2)]
         ran = [await controller.run_apps(hello, 1) for hello in hellos]
-        pids = [controller.pid_of(hello.order) for hello in hellos]
+        pids = [await controller.pid_of(hello.order) for hello in hellos]
         await controller.stop_pool(signal.SIGKILL)
         os.kill(pids[0], signal.SIGKILL)
         since = len(controller.heard)
@@ -126,7 +126,7 @@ def test_killed_provisioner_adopts_its_nodes(kafka: LocalBroker, tmp_path: Path)
         await controller.register_pool(since=since)
         told = await controller.exited_node(hellos[0].order, since=since)
         assert {e.order: e.status for e in told.nodes}[hellos[1].order] in ("starting", "running")
-        assert controller.pid_of(hellos[1].order) == pids[1]
+        assert await controller.pid_of(hellos[1].order) == pids[1]
         entry = ran[0][1].apps[0]
         assert not procfs.is_alive(entry.pid, procfs.start_of(entry.pid))
         entry = ran[1][1].apps[0]
@@ -141,7 +141,7 @@ def test_woken_node_stops_its_copies_and_registers_anew(kafka: LocalBroker, tmp_
     async def act(controller: Controller) -> None:
         hello = await controller.create_node()
         orders, report = await controller.run_apps(hello)
-        pid = controller.pid_of(hello.order)
+        pid = await controller.pid_of(hello.order)
         os.killpg(pid, signal.SIGSTOP)
         since = len(controller.heard)
         await controller.order_apps(hello, [], registration=orders.registration, ended=True)
@@ -164,7 +164,7 @@ def test_stopped_node_is_destroyed_when_not_ordered(kafka: LocalBroker, tmp_path
     async def act(controller: Controller) -> None:
         hello = await controller.create_node()
         _, report = await controller.run_apps(hello)
-        pid = controller.pid_of(hello.order)
+        pid = await controller.pid_of(hello.order)
         os.killpg(pid, signal.SIGSTOP)
         controller.wishes.clear()
         await controller.order_nodes()
