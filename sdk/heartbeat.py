@@ -33,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, Protocol, Self
+    from typing import Protocol, Self
 
     class _Way(Protocol):
         """How a beat leaves this process."""
@@ -53,10 +53,8 @@ BEAT_EVERY_S = 5.0
 #: Between two tries of one beat: first at once, then doubling from here to there. Source: DESIGN 6.
 RETRY_PAUSE_S = 0.1
 RETRY_PAUSE_MAX_S = 1.0
-#: Patience with one try: an agent is on the same machine; Kafka gets DESIGN 6's request and delivery times.
+#: Patience with one try: an agent is on the same machine.
 AGENT_WITHIN_S = 2.0
-KAFKA_REQUEST_MS = 3_000
-KAFKA_DELIVERY_MS = 5_000
 
 _KINDS = ("node-", "application-", "service-")
 
@@ -309,68 +307,6 @@ class _AgentWay:
             raise _WayLostError(f"the agent answered {head[:40]!r}")
 
 
-class _KafkaWay:
-    """Beats straight into the heartbeats topic; imports what that takes with the first beat."""
-
-    def __init__(self, source: str, bootstrap: str, prefix: str) -> None:
-        self.goal = f"Kafka at {bootstrap}"
-        self._source = source
-        self._bootstrap = bootstrap
-        self._prefix = prefix
-        self._producer: Any = None
-
-    def send(self, number: int) -> None:
-        """One record, acknowledged."""
-        from sdk.contract.codec import encode_heartbeat
-        from sdk.contract.heartbeats import Beat
-        from sdk.contract.topics import Topics, partition_of
-
-        if self._producer is None:
-            self._producer = self._new_producer()
-        beat = Beat(self._source, epoch=0, number=number, sent_at_ms=int(time.time() * 1000))
-        try:
-            self._producer.send(
-                Topics(self._prefix).heartbeats,
-                key=self._source.encode(),
-                value=encode_heartbeat(beat),
-                partition=partition_of(self._source),
-            ).get(timeout=KAFKA_DELIVERY_MS / 1000 + 1)
-        except Exception:
-            # A fresh client meets a broker that came back without the pauses that the old one has grown into.
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Drop the client and what it still holds."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            try:
-                producer.close(timeout=0)
-            except Exception as error:  # noqa: BLE001 - it is being thrown away; rule 1
-                _log("debug", f"{self._source}: closing the Kafka client: {error}")
-
-    def _new_producer(self) -> Any:
-        import logging
-
-        from kafka import KafkaProducer
-
-        # Its own lines tell of each retry; ours of each outage.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
-        return KafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
-            client_id=self._source,
-            api_version=(2, 6),
-            acks="all",
-            enable_idempotence=False,
-            linger_ms=0,
-            max_block_ms=KAFKA_REQUEST_MS,
-            request_timeout_ms=KAFKA_REQUEST_MS,
-            delivery_timeout_ms=KAFKA_DELIVERY_MS,
-            reconnect_backoff_ms=100,
-            reconnect_backoff_max_ms=1_000,
-        )
-
-
 def _connect(address: tuple[str, int]) -> _socket.socket:
     """A connection to an agent; ids carry addresses, never names to look up."""
     family = _socket.AF_INET6 if ":" in address[0] else _socket.AF_INET
@@ -410,7 +346,9 @@ def _choose_way(source: str, bootstrap: str | None, prefix: str | None) -> _Way:
     if agent and not bootstrap:
         return _AgentWay(agent, source, os.environ.get("WATCHKEEP_GENERATION", "0"))
     where = bootstrap or os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or "127.0.0.1:9092"
-    return _KafkaWay(source, where, prefix or os.environ.get("WATCHKEEP_PREFIX") or "watchkeep")
+    from sdk.kafka_way import KafkaWay
+
+    return KafkaWay(source, where, prefix or os.environ.get("WATCHKEEP_PREFIX") or "watchkeep")
 
 
 def _log(level: str, text: str) -> None:

@@ -192,8 +192,9 @@ def test_outage_of_the_broker_ends_nothing(tmp_path: Path, how: str) -> None:
             await controller.connect()
         else:
             broker.pause()
-            # Longer than a request may hang, so that clients are replaced.
-            await asyncio.sleep(5)
+            # Longer than a request may hang, so that clients are replaced: the length of the pause is the scenario.
+            over_s = asyncio.get_running_loop().time() + 5
+            await until(lambda: asyncio.get_running_loop().time() >= over_s, within_s=WITHIN_S)
             broker.resume()
         back = asyncio.get_running_loop().time()
         for who, number in before.items():

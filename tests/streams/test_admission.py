@@ -1,6 +1,5 @@
 """Requests are answered once, also those that Faust never delivers."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -69,6 +68,5 @@ def test_a_garbled_request_becomes_a_dead_letter() -> None:
 
     admission.note(_record(b"garbage"))
     letters.write()
-    asyncio.run(asyncio.sleep(0))
 
     assert [written.key for written in appender.take()] == [b"watchkeep.requests.v1/0/0"]
