@@ -10,19 +10,28 @@ from typing import TYPE_CHECKING, NoReturn
 from agents.state import State as AgentState
 from sdk.contract import events as e
 from sdk.contract.codec import DecodeError, Recorded, decode_event
-from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
 from sdk.contract.policy import Policy
 from tables.decide import decide
 from tables.fold import Meta, fold, fold_garbage
 from tables.invariants import check_invariants
 from tables.orders import orders_for
-from tables.rows import Row, decode_row, encode_row
+from tables.rows import decode_row, encode_row
 from tables.state import State, holds_slot, is_hosted
 from tables.witness import Witness
+from tests.simulation.differences import (
+    Violation,
+    first_difference,
+    fold_record,
+    is_registered,
+    plain,
+    rows_of,
+)
 from tests.simulation.kafka import Record
+from tests.simulation.silence_check import _is_beat, silence_fault
+from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
-    from tests.simulation.machines import Agent, Copy, Node
+    from tests.simulation.machines import Agent, Copy
     from tests.simulation.world import World
 
 #: Time in peace after which a wrong copy must be gone: orders read again after 10 s, a grace of 5 s, and some.
@@ -41,20 +50,7 @@ ROUNDS_MAX = 20
 QUEUE_MAX = 2_000
 
 
-class Violation(Exception):  # noqa: N818  # it is what was found, not an error of the program
-    """Something that must hold did not."""
-
-    def __init__(self, checker: str, text: str) -> None:
-        super().__init__(f"{checker}: {text}")
-        self.checker = checker
-
-
-def rows_of(state: State) -> dict[tuple[str, str], Row]:
-    """All rows, for comparing."""
-    return {(table, key): row for table, key, row in state.all_rows()}
-
-
-class Checks:
+class Checks(Truth):
     """All checkers of one run."""
 
     def __init__(self, world: "World", seed: int) -> None:
@@ -159,7 +155,7 @@ class Checks:
     def _judge_down(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
         node = self.world.nodes.get(event.node)
         limit_ms = min(policy.silence_limit_ms for policy in self.policies)
-        if node is not None and self.able_ms(node) >= limit_ms and _is_registered(node, event.registration):
+        if node is not None and self.able_ms(node) >= limit_ms and is_registered(node, event.registration):
             return "no death of what lives", f"{event} but it could append for {self.able_ms(node)} ms"
         if self._is_over(event):
             return "no act on a silence that is over", str(event)
@@ -236,27 +232,6 @@ class Checks:
 
     # --- the truth ----------------------------------------------------------------------------------
 
-    def able_ms(self, node: "Node") -> int:
-        """How long the node's agent has been able to append, -1 if it is not."""
-        world, agent = self.world, node.agent
-        if agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up:
-            return -1
-        return world.loop.now_ms - max(node.disturbed_ms, world.broker_disturbed_ms)
-
-    def beats_ms(self, copy: "Copy") -> int:
-        """How long a copy has been able to beat and its agent to say so."""
-        if not copy.alive or copy.paused or copy.hung or copy.behaviour == "mute":
-            return -1
-        return min(self.able_ms(copy.node), self.world.loop.now_ms - copy.disturbed_ms)
-
-    def copy_of(self, app: str, generation: int) -> "Copy | None":
-        """The living process of a generation."""
-        for node in self.world.nodes.values():
-            copy = node.book.get(app)
-            if copy is not None and copy.alive and copy.generation == generation:
-                return copy
-        return None
-
     # --- agents -------------------------------------------------------------------------------------
 
     def agent_turned(self, agent: "Agent", before: AgentState, after: AgentState) -> None:
@@ -332,7 +307,7 @@ class Checks:
     def _look_at_workers(self) -> None:
         for worker in self.world.living_workers():
             if worker.state.offset == self.state.offset and rows_of(worker.state) != rows_of(self.state):
-                self.fail("one fold", f"{worker.name}: {_first_difference(worker.state, self.state)}")
+                self.fail("one fold", f"{worker.name}: {first_difference(worker.state, self.state)}")
             queued = worker.producer.queued + worker.tick_producer.queued + len(worker.letters.pending)
             if queued > QUEUE_MAX:
                 self.fail("queues are bounded", f"{worker.name} holds {queued} records")
@@ -397,7 +372,7 @@ class Checks:
             if wanted is None:
                 continue
             there = standing.get(reporter)
-            if there is None or _plain(there) != _plain(wanted):
+            if there is None or plain(there) != plain(wanted):
                 return f"orders of {reporter} stand as {there}"
         if world.group.committed < world.broker.log(world.topics.requests).end:
             return "requests wait"
@@ -410,94 +385,14 @@ class Checks:
         split = self.chance.randint(0, len(records))
         first = State()
         for record in records[:split]:
-            _fold_record(first, record)
+            fold_record(first, record)
         second = State()
         saved = [(table, key, encode_row(row)) for table, key, row in first.all_rows()]
         rows = [(table, key, decode_row(table, value)) for table, key, value in saved]
         second.load(rows, offset=first.offset, now_ms=first.now_ms)
         for record in records[max(0, split - 5) :]:
-            _fold_record(second, record)
+            fold_record(second, record)
         if rows_of(second) != rows_of(self.state):
-            self.fail("one fold", f"split at {split}: {_first_difference(second, self.state)}")
+            self.fail("one fold", f"split at {split}: {first_difference(second, self.state)}")
         if check_invariants(second):
             self.fail("invariants", check_invariants(second)[0])
-
-
-def _plain(orders: object) -> object:
-    from msgspec.structs import replace
-
-    return replace(orders, as_of=0)  # type: ignore[type-var]
-
-
-def _is_registered(node: "Node", registration: int) -> bool:
-    agent = node.agent
-    return agent is not None and agent.state.is_registered and agent.state.registration == registration
-
-
-def _fold_record(state: State, record: Record) -> None:
-    meta = Meta(record.offset, record.timestamp)
-    try:
-        fold(state, decode_event(record.value), meta)
-    except DecodeError as error:
-        fold_garbage(state, meta, str(error))
-
-
-def _first_difference(one: State, other: State) -> str:
-    left, right = rows_of(one), rows_of(other)
-    key = next(key for key in left.keys() | right.keys() if left.get(key) != right.get(key))
-    return f"{key}: {left.get(key)} is not {right.get(key)}"
-
-
-def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
-    """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do."""
-    if event.kind == "app":
-        return _app_silence_fault(records, event, policy)
-    if not isinstance(records[event.until_offset].value, Tick):
-        return "not decided by a tick"
-    elapsed, cut = 0, None
-    start = max(event.from_offset, 0)
-    back_ms = 0
-    # A cut before the last beat may still settle.
-    for at in range(start, max(0, start - 2_000), -1):
-        step = records[at].timestamp - records[at - 1].timestamp
-        if step > policy.clock_step_max_ms:
-            cut = -back_ms
-            break
-        back_ms += max(0, step)
-    for at in range(start + 1, event.until_offset + 1):
-        step = records[at].timestamp - records[at - 1].timestamp
-        elapsed += min(max(step, 0), policy.clock_step_max_ms)
-        if step > policy.clock_step_max_ms:
-            cut = elapsed
-        if _is_beat(records[at].value, event.source, event.epoch):
-            return f"it beat at {at}"
-    due = policy.silence_limit_ms
-    if cut is not None:
-        due = max(due, min(cut + policy.settling_ms, due + policy.settling_in_all_ms))
-    return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
-
-
-def _is_beat(value: object, source: str, epoch: int) -> bool:
-    match value:
-        case Report() | PoolReport():
-            return value.reporter == source and value.registration >= epoch
-        case Beat():
-            return value.source == source and value.epoch >= epoch
-        case _:
-            return False
-
-
-def _app_silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
-    for at in range(event.from_offset + 1, event.until_offset + 1):
-        report = records[at].value
-        if not isinstance(report, Report):
-            continue
-        for entry in report.apps:
-            if entry.app != event.source or entry.generation != event.epoch:
-                continue
-            late = entry.age_ms >= policy.silence_limit_ms
-            if at == event.until_offset:
-                return "" if late and entry.status == "running" else "the report does not say so"
-            if not late and entry.status == "running" and event.from_offset >= 0:
-                return f"it beat at {at}"
-    return "the report is not there"

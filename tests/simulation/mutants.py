@@ -17,7 +17,7 @@ from sdk.contract.events import Position
 from sdk.contract.topics import partition_of
 from streams.core import planning, publisher
 from tables import decide, facts, fold_apps, fold_control, fold_nodes, plan, silence, timers, watcher
-from tests.simulation import workers
+from tests.simulation import sim_shell
 from tests.simulation.run import Verdict, faults_of, run_seed
 
 #: (object, attribute, function of the old value to the new one)
@@ -227,7 +227,7 @@ MUTANTS: list[Mutant] = [
     Mutant("agent drains before it judges", [(clock.BoundedClock, "turn", _unbounded_turn)], ["pause node"]),
     Mutant(
         "snapshot atomicity",
-        [(workers.Disk, "save", _torn_save)],
+        [(sim_shell.Disk, "save", _torn_save)],
         ["kill worker", "kill worker at append", "app"],
     ),
     Mutant(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sdk.contract.requests import ChangePolicy, ConfigurePool, RestartApp, RunApp, StopApp
 from sdk.contract.specs import AppSpec
-from tests.simulation.checkers import Violation
+from tests.simulation.differences import Violation
 from tests.simulation.nemesis import Fault, plan_faults, strike
 from tests.simulation.world import World, simulated_shell
 

@@ -5,15 +5,15 @@ the core itself, the ticker, the admission and Kafka's group. Their clock is `SH
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka.errors import KafkaTimeoutError
 
-from sdk.contract.codec import Asked, DecodeError, decode_event, decode_request, encode_event
-from sdk.contract.events import Event, PlannerStarted, RequestRefused, subject_of
+from sdk.contract.codec import Asked, DecodeError, decode_event, decode_request
+from sdk.contract.events import Event, PlannerStarted, RequestRefused
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.ids import derive_id
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
@@ -24,12 +24,12 @@ from tables import facts as facts_module
 from tables.admit import admit
 from tables.facts import Fact, FactOutbox
 from tables.fold import Meta, Outcome, fold, fold_garbage
-from tables.rows import decode_row, encode_row
 from tables.silence import Checkpoint, PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
 from tests.simulation.kafka import Producer, Reader, Record
 from tests.simulation.loop import Machine, Process
+from tests.simulation.sim_shell import SHELL_TIME, Disk, SimAppender
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -43,131 +43,6 @@ SAVE_EVERY_MS = 1_000
 BEAT_EVERY_MS = 5_000
 BLIND_MS = 5_000
 COUNT_BACK_MS = 30_000
-
-
-class ShellTime:
-    """Stands in for `time` and `random` in the modules of the shell."""
-
-    def __init__(self) -> None:
-        self.mono_ms = 0.0
-        self.random: Callable[[], float] = lambda: 0.5
-
-    def monotonic(self) -> float:
-        """Seconds of the machine that runs now."""
-        return self.mono_ms / 1000
-
-    def now_ms(self) -> int:
-        """The same in ms: `streams.core.monotonic`."""
-        return int(self.mono_ms)
-
-
-SHELL_TIME = ShellTime()
-
-
-class Outcomes:
-    """What one append will come to; awaited by the real shell code."""
-
-    def __init__(self, count: int) -> None:
-        self.results: list[int | None] = [None] * count
-        self.left = count
-        self.on_done: Callable[[], None] = lambda: None
-
-    def set(self, index: int, offset: int | None) -> None:
-        """One record is acknowledged, or its outcome is unknown."""
-        self.results[index] = offset
-        self.left -= 1
-        if not self.left:
-            self.on_done()
-
-    def __await__(self) -> Generator["Outcomes", None, list[int]]:
-        if self.left:
-            yield self
-        if any(offset is None for offset in self.results):
-            raise KafkaTimeoutError
-        return [offset for offset in self.results if offset is not None]
-
-
-class SimAppender:
-    """`streams.core.appender.Appender` on the simulated producer."""
-
-    def __init__(self, worker: "Worker") -> None:
-        self.worker = worker
-        self.writer = worker.writer
-
-    async def append(self, events: list[tuple[str, Event, str]]) -> list[int]:
-        """Append events in order; their offsets."""
-        worker = self.worker
-        outcomes = Outcomes(len(events))
-        for index, (event_id, event, cause) in enumerate(events):
-            value = encode_event(
-                event, event_id=event_id, cause=cause, writer=self.writer, at_ms=worker.loop.now_ms
-            )
-            place = (worker.world.topics.events, 0)
-            worker.producer.send(place, subject_of(event).encode(), value, partial(outcomes.set, index))
-        return await outcomes
-
-    async def put(self, topic: str, key: bytes, value: bytes | None, *, partition: int = 0) -> None:
-        """Write one record."""
-        outcomes = Outcomes(1)
-        self.worker.producer.send((topic, partition), key, value, lambda at: outcomes.set(0, at))
-        await outcomes
-
-    def later(self, work: Any, failed: Callable[[], None] | None = None) -> None:
-        """Do `work` beside the loop."""
-        self._step(work, failed)
-
-    def _step(self, work: Any, failed: Callable[[], None] | None) -> None:
-        try:
-            waiting: Outcomes = work.send(None)
-        except StopIteration:
-            return
-        except KafkaTimeoutError:
-            if failed is not None:
-                failed()
-            return
-        waiting.on_done = lambda: self.worker.enter(lambda: self._step(work, failed))
-
-
-class Disk:
-    """A worker's snapshots: the last whole batch."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], bytes] = {}
-        self.offset = -1
-        self.now_ms = 0
-        self.watches: dict[int, bytes] = {}
-        self.letters: list[Any] = []
-
-    def save(self, worker: "Worker") -> None:
-        """Rows, offset and checkpoints in one step."""
-        self.save_rows(worker)
-        self.save_head(worker)
-
-    def save_rows(self, worker: "Worker") -> None:
-        """The rows that changed."""
-        for table, key in worker.rows_unsaved:
-            row = worker.state.tables[table].get(key)
-            if row is None:
-                self.rows.pop((table, key), None)
-            else:
-                self.rows[table, key] = encode_row(row)
-        worker.rows_unsaved.clear()
-
-    def save_head(self, worker: "Worker") -> None:
-        """The offset they belong to, and all else."""
-        self.offset, self.now_ms = worker.state.offset, worker.state.now_ms
-        self.watches = {
-            watch.partition: msgspec.json.encode(watch.dump()) for watch in worker.watcher.watches.values()
-        }
-        self.letters = worker.letters.pending
-
-    def restore(self, state: State, *, log_end: int) -> None:
-        """Fill an empty state, if what is here belongs to the log."""
-        if self.offset < 0 or self.offset >= log_end:
-            return
-        rows = [(table, key, decode_row(table, value)) for (table, key), value in self.rows.items()]
-        rows.sort(key=lambda row: getattr(row[2], "offset", 0))
-        state.load(rows, offset=self.offset, now_ms=self.now_ms)
 
 
 class Worker(Process):
@@ -468,61 +343,3 @@ class Worker(Process):
 
     def _admit_again(self) -> None:
         self._admitting = False
-
-
-class Group:
-    """Kafka's group of the workers: who owns the requests, and who has not heard that it does not any more."""
-
-    SESSION_MS = 3_000
-    BEAT_MS = 750
-
-    def __init__(self, world: "World") -> None:
-        self.world = world
-        self.owner: Worker | None = None
-        self.members: dict[Worker, int] = {}
-        self.committed = 0
-
-    def join(self, worker: Worker) -> None:
-        """A worker joins, and beats to the group from here on."""
-        self._beat(worker)
-
-    def _beat(self, worker: Worker) -> None:
-        broker = self.world.broker
-        if not worker.machine.is_cut and broker.alive and not broker.paused:
-            self.members[worker] = self.world.loop.now_ms
-            self.world.loop.after(broker.latency(), lambda: worker.run(lambda: self._tell(worker)))
-        worker.after(self.BEAT_MS, lambda: self._beat(worker))
-
-    def _tell(self, worker: Worker) -> None:
-        owns = self.owner is worker
-        if worker.planning.owns != owns:
-            worker.planning.owns = worker.planning.may_claim = owns
-            worker._wake()
-
-    def watch(self) -> None:
-        """Expire sessions; every broker second or so."""
-        broker, now_ms = self.world.broker, self.world.loop.now_ms
-        if broker.alive and not broker.paused:
-            for worker, at in list(self.members.items()):
-                if now_ms - at > self.SESSION_MS:
-                    del self.members[worker]
-            if self.owner not in self.members:
-                self.rebalance()
-        else:
-            self.members = dict.fromkeys(self.members, now_ms)
-        self.world.loop.after(500, self.watch)
-
-    def rebalance(self) -> None:
-        """Give the partition to somebody, perhaps to somebody else."""
-        names = sorted(self.members, key=lambda worker: worker.writer)
-        self.owner = self.world.loop.chance.choice(names) if names else None
-
-    def may_read(self, worker: Worker) -> bool:
-        """Whether a fetch of the requests would answer; a zombie may have some that it fetched before."""
-        broker = self.world.broker
-        return not worker.machine.is_cut and broker.alive and not broker.paused
-
-    def commit(self, worker: Worker, offset: int) -> None:
-        """Commit, if the broker still takes it from this member."""
-        if self.owner is worker and self.may_read(worker):
-            self.committed = max(self.committed, offset)

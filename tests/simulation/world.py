@@ -24,7 +24,9 @@ from tests.simulation.checkers import Checks
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Node, Provider
-from tests.simulation.workers import SHELL_TIME, Disk, Group, Worker
+from tests.simulation.sim_group import Group
+from tests.simulation.sim_shell import SHELL_TIME, Disk
+from tests.simulation.workers import Worker
 
 LOOK_EVERY_MS = 2_000
 #: Partitions of the wide topics in here; the platform has 8. Two show all that several can, at a quarter of the cost.

@@ -7,7 +7,8 @@ from sdk.contract import requests as r
 from sdk.contract.codec import Asked
 from sdk.contract.specs import SPEC_BYTES_MAX, AppSpec
 from tables.admit import admit
-from tests.tables.world import POOL, begin
+from tests.tables.virtual import POOL
+from tests.tables.world import begin
 
 APP = "application-0"
 _LONG = "x" * (SPEC_BYTES_MAX + 1)

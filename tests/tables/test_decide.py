@@ -9,13 +9,8 @@ from sdk.contract.events import AppPlaced, NodeDeclaredDown, NodeOrdered, Planne
 from tables.decide import decide
 from tables.fold_nodes import nodes_in_pool
 from tables.state import State, used_slots
-from tests.tables.chaos import (
-    Entry,
-    FakeWitness,
-    fold_entry,
-    planned_log,
-    saved_and_loaded,
-)
+from tests.tables.chaos import planned_log
+from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
 
 _SEEDS = st.integers(0, 1 << 32)
 _MANY = settings(max_examples=25)

@@ -7,7 +7,8 @@ from sdk.contract.heartbeats import AppEntry, Report
 from sdk.contract.topics import partition_of
 from tables.facts import Fact, FactOutbox, find_facts
 from tables.views import monitor
-from tests.tables.world import POOL, TOPIC, World, begin
+from tests.tables.virtual import POOL, TOPIC
+from tests.tables.world import World, begin
 
 APP = "application-0"
 

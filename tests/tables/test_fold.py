@@ -13,19 +13,8 @@ from tables.invariants import check_invariants
 from tables.rows import AppRow
 from tables.state import State
 from tests.contract.strategies import of_struct
-from tests.tables.chaos import (
-    APPS,
-    IP,
-    POOLS,
-    Entry,
-    fold_all,
-    fold_entry,
-    indexes_of,
-    planned_log,
-    rows_of,
-    saved_and_loaded,
-    wild_log,
-)
+from tests.tables.chaos import APPS, IP, POOLS, planned_log, wild_log
+from tests.tables.entries import Entry, fold_all, fold_entry, indexes_of, rows_of, saved_and_loaded
 
 _SEEDS = st.integers(0, 1 << 32)
 _LENGTH = 160

@@ -7,7 +7,7 @@ from tables.admit import admit
 from tables.rows import SourceRow
 from tables.state import State
 from tables.views import ViewKey, render
-from tests.tables.chaos import Entry, fold_entry
+from tests.tables.entries import Entry, fold_entry
 
 _SILENT = e.SourceFellSilent("service-scheduler", "lone", 0, "topic", 1, 5, 60, 10_020, 10_000)
 _BACK = e.SourceReturned("service-scheduler", "lone", 0, "topic", 1, 90)

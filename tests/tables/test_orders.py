@@ -9,7 +9,8 @@ from sdk.contract.requests import ChangePolicy, RestartApp, ShutdownNode, StopAp
 from tables.orders import orders_for, reporters_touched
 from tables.state import State
 from tests.tables.chaos import planned_log
-from tests.tables.world import POOL, TOPIC, World, begin
+from tests.tables.virtual import POOL, TOPIC
+from tests.tables.world import World, begin
 
 APP = "application-0"
 

@@ -11,7 +11,7 @@ from tables.placement import Choice, choose_node
 from tables.plan import Plan
 from tables.rows import AppRow
 from tables.state import State
-from tests.tables.chaos import Entry, FakeWitness, fold_entry
+from tests.tables.entries import Entry, FakeWitness, fold_entry
 
 _AT = e.Position(0, 0)
 

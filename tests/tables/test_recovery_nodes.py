@@ -8,7 +8,8 @@ from sdk.contract import events as e
 from sdk.contract.policy import Policy
 from sdk.contract.requests import ConfigurePool, CreateNode, ShutdownNode
 from tables.views import monitor
-from tests.tables.world import POOL, World, begin
+from tests.tables.virtual import POOL
+from tests.tables.world import World, begin
 
 
 def _apps_on(world: World, node: str) -> set[str]:

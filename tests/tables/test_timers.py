@@ -6,7 +6,7 @@ from sdk.contract import events as e
 from sdk.contract.specs import AppSpec
 from tables.state import State
 from tables.timers import STEP_MAX_MS, Timers
-from tests.tables.chaos import Entry, fold_entry
+from tests.tables.entries import Entry, fold_entry
 
 APP = "application-a"
 

@@ -21,7 +21,8 @@ from tables.views import (
     split_key,
     view_keys,
 )
-from tests.tables.chaos import fold_entry, rows_of, wild_log
+from tests.tables.chaos import wild_log
+from tests.tables.entries import fold_entry, rows_of
 from tests.tables.world import begin
 
 

@@ -1,0 +1,61 @@
+"""Whether a silence fact is what the recorded heartbeats say: computed again, apart from the live code."""
+
+from sdk.contract import events as e
+from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
+from sdk.contract.policy import Policy
+from tests.simulation.kafka import Record
+
+
+def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+    """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do."""
+    if event.kind == "app":
+        return _app_silence_fault(records, event, policy)
+    if not isinstance(records[event.until_offset].value, Tick):
+        return "not decided by a tick"
+    elapsed, cut = 0, None
+    start = max(event.from_offset, 0)
+    back_ms = 0
+    # A cut before the last beat may still settle.
+    for at in range(start, max(0, start - 2_000), -1):
+        step = records[at].timestamp - records[at - 1].timestamp
+        if step > policy.clock_step_max_ms:
+            cut = -back_ms
+            break
+        back_ms += max(0, step)
+    for at in range(start + 1, event.until_offset + 1):
+        step = records[at].timestamp - records[at - 1].timestamp
+        elapsed += min(max(step, 0), policy.clock_step_max_ms)
+        if step > policy.clock_step_max_ms:
+            cut = elapsed
+        if _is_beat(records[at].value, event.source, event.epoch):
+            return f"it beat at {at}"
+    due = policy.silence_limit_ms
+    if cut is not None:
+        due = max(due, min(cut + policy.settling_ms, due + policy.settling_in_all_ms))
+    return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
+
+
+def _is_beat(value: object, source: str, epoch: int) -> bool:
+    match value:
+        case Report() | PoolReport():
+            return value.reporter == source and value.registration >= epoch
+        case Beat():
+            return value.source == source and value.epoch >= epoch
+        case _:
+            return False
+
+
+def _app_silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+    for at in range(event.from_offset + 1, event.until_offset + 1):
+        report = records[at].value
+        if not isinstance(report, Report):
+            continue
+        for entry in report.apps:
+            if entry.app != event.source or entry.generation != event.epoch:
+                continue
+            late = entry.age_ms >= policy.silence_limit_ms
+            if at == event.until_offset:
+                return "" if late and entry.status == "running" else "the report does not say so"
+            if not late and entry.status == "running" and event.from_offset >= 0:
+                return f"it beat at {at}"
+    return "the report is not there"

@@ -1,0 +1,141 @@
+"""What a simulated worker stands on: its time, its appender and its disk."""
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiokafka.errors import KafkaTimeoutError
+
+from sdk.contract.codec import encode_event
+from sdk.contract.events import Event, subject_of
+from tables.rows import decode_row, encode_row
+from tables.state import State
+
+if TYPE_CHECKING:
+    from tests.simulation.workers import Worker
+
+
+class ShellTime:
+    """Stands in for `time` and `random` in the modules of the shell."""
+
+    def __init__(self) -> None:
+        self.mono_ms = 0.0
+        self.random: Callable[[], float] = lambda: 0.5
+
+    def monotonic(self) -> float:
+        """Seconds of the machine that runs now."""
+        return self.mono_ms / 1000
+
+    def now_ms(self) -> int:
+        """The same in ms: `streams.core.monotonic`."""
+        return int(self.mono_ms)
+
+
+SHELL_TIME = ShellTime()
+
+
+class Outcomes:
+    """What one append will come to; awaited by the real shell code."""
+
+    def __init__(self, count: int) -> None:
+        self.results: list[int | None] = [None] * count
+        self.left = count
+        self.on_done: Callable[[], None] = lambda: None
+
+    def set(self, index: int, offset: int | None) -> None:
+        """One record is acknowledged, or its outcome is unknown."""
+        self.results[index] = offset
+        self.left -= 1
+        if not self.left:
+            self.on_done()
+
+    def __await__(self) -> Generator["Outcomes", None, list[int]]:
+        if self.left:
+            yield self
+        if any(offset is None for offset in self.results):
+            raise KafkaTimeoutError
+        return [offset for offset in self.results if offset is not None]
+
+
+class SimAppender:
+    """`streams.core.appender.Appender` on the simulated producer."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self.worker = worker
+        self.writer = worker.writer
+
+    async def append(self, events: list[tuple[str, Event, str]]) -> list[int]:
+        """Append events in order; their offsets."""
+        worker = self.worker
+        outcomes = Outcomes(len(events))
+        for index, (event_id, event, cause) in enumerate(events):
+            value = encode_event(
+                event, event_id=event_id, cause=cause, writer=self.writer, at_ms=worker.loop.now_ms
+            )
+            place = (worker.world.topics.events, 0)
+            worker.producer.send(place, subject_of(event).encode(), value, partial(outcomes.set, index))
+        return await outcomes
+
+    async def put(self, topic: str, key: bytes, value: bytes | None, *, partition: int = 0) -> None:
+        """Write one record."""
+        outcomes = Outcomes(1)
+        self.worker.producer.send((topic, partition), key, value, lambda at: outcomes.set(0, at))
+        await outcomes
+
+    def later(self, work: Any, failed: Callable[[], None] | None = None) -> None:
+        """Do `work` beside the loop."""
+        self._step(work, failed)
+
+    def _step(self, work: Any, failed: Callable[[], None] | None) -> None:
+        try:
+            waiting: Outcomes = work.send(None)
+        except StopIteration:
+            return
+        except KafkaTimeoutError:
+            if failed is not None:
+                failed()
+            return
+        waiting.on_done = lambda: self.worker.enter(lambda: self._step(work, failed))
+
+
+class Disk:
+    """A worker's snapshots: the last whole batch."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], bytes] = {}
+        self.offset = -1
+        self.now_ms = 0
+        self.watches: dict[int, bytes] = {}
+        self.letters: list[Any] = []
+
+    def save(self, worker: "Worker") -> None:
+        """Rows, offset and checkpoints in one step."""
+        self.save_rows(worker)
+        self.save_head(worker)
+
+    def save_rows(self, worker: "Worker") -> None:
+        """The rows that changed."""
+        for table, key in worker.rows_unsaved:
+            row = worker.state.tables[table].get(key)
+            if row is None:
+                self.rows.pop((table, key), None)
+            else:
+                self.rows[table, key] = encode_row(row)
+        worker.rows_unsaved.clear()
+
+    def save_head(self, worker: "Worker") -> None:
+        """The offset they belong to, and all else."""
+        self.offset, self.now_ms = worker.state.offset, worker.state.now_ms
+        self.watches = {
+            watch.partition: msgspec.json.encode(watch.dump()) for watch in worker.watcher.watches.values()
+        }
+        self.letters = worker.letters.pending
+
+    def restore(self, state: State, *, log_end: int) -> None:
+        """Fill an empty state, if what is here belongs to the log."""
+        if self.offset < 0 or self.offset >= log_end:
+            return
+        rows = [(table, key, decode_row(table, value)) for (table, key), value in self.rows.items()]
+        rows.sort(key=lambda row: getattr(row[2], "offset", 0))
+        state.load(rows, offset=self.offset, now_ms=self.now_ms)

@@ -1,0 +1,34 @@
+"""What the world itself knows and no watcher can: who was able to beat and to append, and for how long."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.machines import Copy, Node
+    from tests.simulation.world import World
+
+
+class Truth:
+    """Questions that the checkers ask the world."""
+
+    world: "World"
+
+    def able_ms(self, node: "Node") -> int:
+        """How long the node's agent has been able to append, -1 if it is not."""
+        world, agent = self.world, node.agent
+        if agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up:
+            return -1
+        return world.loop.now_ms - max(node.disturbed_ms, world.broker_disturbed_ms)
+
+    def beats_ms(self, copy: "Copy") -> int:
+        """How long a copy has been able to beat and its agent to say so."""
+        if not copy.alive or copy.paused or copy.hung or copy.behaviour == "mute":
+            return -1
+        return min(self.able_ms(copy.node), self.world.loop.now_ms - copy.disturbed_ms)
+
+    def copy_of(self, app: str, generation: int) -> "Copy | None":
+        """The living process of a generation."""
+        for node in self.world.nodes.values():
+            copy = node.book.get(app)
+            if copy is not None and copy.alive and copy.generation == generation:
+                return copy
+        return None
