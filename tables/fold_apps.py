@@ -1,6 +1,6 @@
 r"""Fold of everything about apps and services. Pure; part of `tables.fold`.
 
-The life of a generation; `TRANSITIONS` is this picture, read by the handlers and by the tests:
+The life of a generation; `TRANSITIONS` is this picture, read by the invariants and the tests:
 
     pending --placed--> placed --started--> running --declared down--> condemned
        ^                  |  \--never beat--------------------------------^  |
@@ -153,14 +153,17 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
     return ""
 
 
-def _started(state: State, event: AppStarted, meta: "Meta") -> str:
+def _copy_in_force(state: State, event: AppStarted | AppExited) -> AppRow | None:
+    """The row of the app if the fact is about its generation in force, on the node that hosts it."""
     row = state.apps.get(event.app)
-    if (
-        row is None
-        or row.generation != event.generation
-        or row.node != event.node
-        or not is_hosted(state, row)
-    ):
+    if row is None or row.generation != event.generation or row.node != event.node:
+        return None
+    return row if is_hosted(state, row) else None
+
+
+def _started(state: State, event: AppStarted, meta: "Meta") -> str:
+    row = _copy_in_force(state, event)
+    if row is None:
         return f"generation {event.generation} is not in force"
     if row.phase != "placed":
         return f"it is {row.phase}"
@@ -173,13 +176,8 @@ def _started(state: State, event: AppStarted, meta: "Meta") -> str:
 
 
 def _exited(state: State, event: AppExited, meta: "Meta") -> str:
-    row = state.apps.get(event.app)
-    if (
-        row is None
-        or row.generation != event.generation
-        or row.node != event.node
-        or not is_hosted(state, row)
-    ):
+    row = _copy_in_force(state, event)
+    if row is None:
         return f"generation {event.generation} is not in force"
     if not holds_slot(row):
         return f"it is {row.phase}"
