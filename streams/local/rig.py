@@ -58,11 +58,24 @@ ANSWER_WITHIN_S: Final = 30.0
 class Rig:
     """One platform; `start` starts it, `close` ends it."""
 
-    def __init__(self, folder: Path, *, bootstrap: str | None = None, log_level: str = "info") -> None:
-        """Prepare a rig that keeps everything in `folder`; without `bootstrap` it has a broker of its own."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bootstrap: str | None = None,
+        broker: LocalBroker | None = None,
+        via: str = "",
+        log_level: str = "info",
+    ) -> None:
+        """Prepare a rig that keeps everything in `folder`; without `bootstrap` it has a broker of its own.
+
+        Its children reach the broker through `via` if that is given.
+        """
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.broker: LocalBroker | None = None
+        self.broker: LocalBroker | None = broker
+        if broker is not None:
+            bootstrap = broker.bootstrap
         if bootstrap is None:
             port, controller_port = find_free_ports(2)
             self.broker = LocalBroker(self.folder / "kafka", port=port, controller_port=controller_port)
@@ -75,6 +88,7 @@ class Rig:
         self.log = RigLog(self.bootstrap, self.prefix)
         self.workers: dict[str, Minded] = {}
         self.provisioner: Minded | None = None
+        self._via = via or bootstrap
         self._log_level = log_level
         self._is_closed = False
 
@@ -139,7 +153,7 @@ class Rig:
 
     def _plan(self, workers: int) -> None:
         settings = Settings(
-            bootstrap_servers=self.bootstrap,
+            bootstrap_servers=self._via,
             prefix=self.prefix,
             data_dir=str(self.folder),
             workers=workers,

@@ -40,6 +40,7 @@ class Seen(NamedTuple):
     append_ms: int
     said: Recorded | DecodeError
     outcome: Outcome
+    raw: bytes | None = None
 
     def __str__(self) -> str:
         """The record in a line."""
@@ -235,7 +236,7 @@ class RigLog:
 
     def _fold(self, record: Any) -> None:
         entry = entry_of(record.offset, record.timestamp, record.value)
-        seen = Seen(entry.offset, entry.append_ms, entry.said, fold_entry(self._state, entry))
+        seen = Seen(entry.offset, entry.append_ms, entry.said, fold_entry(self._state, entry), entry.raw)
         self._seen.append(seen)
         if isinstance(entry.said, Recorded) and entry.said.cause and seen.outcome.accepted:
             self.answers.setdefault(entry.said.cause, seen)

@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING, NoReturn
 from agents.state import State as AgentState
 from sdk.contract import events as e
 from sdk.contract.codec import DecodeError, Recorded, decode_event
-from sdk.contract.policy import Policy
 from tables.decide import decide
-from tables.fold import Meta, fold, fold_garbage
-from tables.invariants import check_invariants
+from tables.fold import Meta, Outcome, fold
 from tables.orders import orders_for
-from tables.rows import decode_row, encode_row
 from tables.state import State, holds_slot, is_hosted
 from tables.witness import Witness
 from tests.simulation.differences import (
     Violation,
     first_difference,
-    fold_record,
     is_registered,
     plain,
     rows_of,
+    said_of,
 )
 from tests.simulation.kafka import Record
-from tests.simulation.silence_check import _is_beat, silence_fault
+from tests.simulation.log_rules import Finding, LogRules, judge_split
+from tests.simulation.silence_check import is_beat
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
@@ -40,39 +38,24 @@ SUPERSEDED_MS = 20_000
 FOUND_MS = 20_000
 #: What was appended so long ago is known to whoever decides: fresh within 1 s, appended within 3 s.
 KNOWN_MS = 4_500
-#: Records that the fold may drop, in all and for each fault.
-DROPPED_MAX, DROPPED_PER_FAULT_MAX = 60, 5
-#: Decisions that may race with a fact or a request, and be dropped.
-REFUSED_MAX = 8
 #: Rounds in which folding decisions and deciding again must end.
 ROUNDS_MAX = 20
 #: Bounds of queues.
 QUEUE_MAX = 2_000
 
 
-class Checks(Truth):
+class Checks(LogRules, Truth):
     """All checkers of one run."""
 
     def __init__(self, world: "World", seed: int) -> None:
+        super().__init__(lambda partition: world.broker.log(world.topics.heartbeats, partition).records)
         self.world = world
         self.chance = Random(seed)
-        #: The judges' own fold, always at the head of the log.
-        self.state = State()
-        self.policies = [Policy()]
         self.started: set[tuple[str, int, str]] = set()
         self._odd_since: dict[tuple[str, int, str], int] = {}
         self.fired: dict[str, int] = {}
-        self.events = 0
-        self.dropped = 0
-        #: Decisions of the term in force that the fold dropped, repeats of a record not counted.
-        self.refused = 0
-        self._ids: set[str] = set()
-        self._requests: set[str] = set()
-        self._term = -1
         #: Apps that were ever to stop on isolation: their copies may start again.
         self._may_park: set[str] = set()
-        #: Verdict ids seen, to see that one silence is counted once.
-        self._silences: set[tuple[str, int, int]] = set()
 
     def fail(self, checker: str, text: str) -> NoReturn:
         """Something does not hold."""
@@ -82,74 +65,38 @@ class Checks(Truth):
 
     def appended(self, record: Record) -> None:
         """Fold a record of the log and judge it."""
-        meta = Meta(record.offset, record.timestamp)
-        self.events += 1
         try:
-            recorded = decode_event(record.value)
+            said: Recorded | DecodeError = decode_event(record.value)
         except DecodeError as error:
-            fold_garbage(self.state, meta, str(error))
-            return
-        before = self._judge_before(recorded)
-        outcome = fold(self.state, recorded, meta)
-        if outcome.raised:
-            self.fail("rules answer", outcome.dropped)
-        broken = check_invariants(self.state)
-        if broken:
-            self.fail("invariants", f"{broken[0]} after {recorded.event}")
-        if not outcome.accepted:
-            self.dropped += 1
-            self.refused += getattr(recorded.event, "term", -1) == self._term and recorded.id not in self._ids
-            self._ids.add(recorded.id)
-            return
-        self._ids.add(recorded.id)
-        self._judge_term(recorded, meta)
-        request = getattr(recorded.event, "request", "")
-        if request and request in self._requests:
-            self.fail("a request counts once", f"{recorded.event}")
-        self._requests.add(request)
-        if isinstance(recorded.event, e.AppSubmitted) and recorded.event.spec.on_isolation == "stop":
-            self._may_park.add(recorded.event.spec.app)
-        if isinstance(recorded.event, e.PolicyChanged):
-            self.policies.append(recorded.event.policy)
-        if before:
-            self.fail(*before)
+            said = error
+        for found in self.judge_record(said, Meta(record.offset, record.timestamp)):
+            self.fail(*found)
 
-    def _judge_term(self, recorded: Recorded, meta: Meta) -> None:
-        """What counts was decided in the term in force."""
-        if isinstance(recorded.event, e.PlannerStarted):
-            self._term = meta.offset
-        term = getattr(recorded.event, "term", self._term)
-        if term != self._term:
-            self.fail("decisions count in their term", f"{recorded.event} in term {self._term}")
+    def folded(self, said: Recorded, meta: Meta, outcome: Outcome) -> None:
+        """Note whose copies may start again."""
+        del meta
+        event = said.event
+        if outcome.accepted and isinstance(event, e.AppSubmitted) and event.spec.on_isolation == "stop":
+            self._may_park.add(event.spec.app)
 
-    def _judge_before(self, recorded: Recorded) -> tuple[str, str] | None:
+    def judge_before(self, event: e.Event) -> Finding | None:
         """What would be wrong with an event if the fold accepts it."""
-        match recorded.event:
-            case e.SourceFellSilent() as event:
-                return self._judge_silence(event)
-            case e.NodeDeclaredDown(reason="silent" | "confirmed") as event:
+        found = self._judge_by_truth(event)
+        return Finding(*found) if found else super().judge_before(event)
+
+    def _judge_by_truth(self, event: e.Event) -> tuple[str, str] | None:
+        match event:
+            case e.NodeDeclaredDown(reason="silent" | "confirmed"):
                 return self._judge_down(event)
-            case e.AppDeclaredDown() as event:
+            case e.AppDeclaredDown():
                 return self._judge_app_down(event)
-            case e.AppExited() as event:
+            case e.AppExited():
                 if self.copy_of(event.app, event.generation) is not None:
                     return "no end of what lives", f"{event} but its process runs"
-            case e.AppPlaced() as event:
+            case e.AppPlaced():
                 return self._judge_placement(event)
             case _:
                 pass
-        return None
-
-    def _judge_silence(self, event: e.SourceFellSilent) -> tuple[str, str] | None:
-        key = (event.source, event.epoch, event.from_offset)
-        row = self.state.nodes.get(event.source)
-        if key in self._silences and row is not None and not row.silent and row.seen > event.from_offset:
-            return "one verdict per silence", str(event)
-        self._silences.add(key)
-        records = self.world.broker.log(self.world.topics.heartbeats, event.partition).records
-        faults = [silence_fault(records, event, policy) for policy in self.policies]
-        if all(faults):
-            return "silence is justified", f"{faults[-1]}: {event}"
         return None
 
     def _judge_down(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
@@ -172,7 +119,7 @@ class Checks(Truth):
         for record in reversed(world.broker.log(world.topics.heartbeats, row.partition).records):
             if record.offset <= row.seen or record.timestamp < known_ms - 20_000:
                 return False
-            if record.timestamp < known_ms and _is_beat(record.value, event.node, event.registration):
+            if record.timestamp < known_ms and is_beat(record.value, event.node, event.registration):
                 return True
         return False
 
@@ -259,10 +206,8 @@ class Checks(Truth):
         self._look_at_copies()
         self._look_for_silence()
         self._look_at_workers()
-        if self.dropped > DROPPED_MAX + DROPPED_PER_FAULT_MAX * self.world.faults:
-            self.fail("the log is not flooded", f"{self.dropped} of {self.events} records were dropped")
-        if self.refused > REFUSED_MAX + self.world.faults // 2:
-            self.fail("decisions are rarely refused", f"{self.refused} were")
+        if flood := self.judge_flood(self.world.faults):
+            self.fail(*flood)
 
     def _look_at_copies(self) -> None:
         world, now_ms = self.world, self.world.loop.now_ms
@@ -381,18 +326,6 @@ class Checks(Truth):
     def finish(self) -> None:
         """Replay: any split, through a snapshot, gives what the judges hold."""
         self._look_at_workers()
-        records = self.world.broker.log(self.world.topics.events).records
-        split = self.chance.randint(0, len(records))
-        first = State()
-        for record in records[:split]:
-            fold_record(first, record)
-        second = State()
-        saved = [(table, key, encode_row(row)) for table, key, row in first.all_rows()]
-        rows = [(table, key, decode_row(table, value)) for table, key, value in saved]
-        second.load(rows, offset=first.offset, now_ms=first.now_ms)
-        for record in records[max(0, split - 5) :]:
-            fold_record(second, record)
-        if rows_of(second) != rows_of(self.state):
-            self.fail("one fold", f"split at {split}: {first_difference(second, self.state)}")
-        if check_invariants(second):
-            self.fail("invariants", check_invariants(second)[0])
+        records = [said_of(record) for record in self.world.broker.log(self.world.topics.events).records]
+        for found in judge_split(records, self.state, self.chance.randint(0, len(records))):
+            self.fail(*found)

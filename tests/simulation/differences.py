@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from sdk.contract.codec import DecodeError, decode_event
-from tables.fold import Meta, fold, fold_garbage
+from tables.fold import Meta
 from tables.rows import Row
 from tables.state import State
 from tests.simulation.kafka import Record
+from tests.simulation.log_rules import Said
 
 if TYPE_CHECKING:
     from tests.simulation.machines import Node
@@ -38,13 +39,13 @@ def is_registered(node: "Node", registration: int) -> bool:
     return agent is not None and agent.state.is_registered and agent.state.registration == registration
 
 
-def fold_record(state: State, record: Record) -> None:
-    """Fold one record of the simulated log."""
+def said_of(record: Record) -> Said:
+    """A record of the simulated log, decoded."""
     meta = Meta(record.offset, record.timestamp)
     try:
-        fold(state, decode_event(record.value), meta)
+        return Said(decode_event(record.value), meta)
     except DecodeError as error:
-        fold_garbage(state, meta, str(error))
+        return Said(error, meta)
 
 
 def first_difference(one: State, other: State) -> str:

@@ -1,12 +1,30 @@
 """Whether a silence fact is what the recorded heartbeats say: computed again, apart from the live code."""
 
+from collections.abc import Sequence
+from typing import Any, Protocol
+
 from sdk.contract import events as e
 from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
 from sdk.contract.policy import Policy
-from tests.simulation.kafka import Record
 
 
-def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+class Heard(Protocol):
+    """A record of a heartbeat partition, simulated or real."""
+
+    @property
+    def offset(self) -> int:
+        """Where it stands."""
+
+    @property
+    def timestamp(self) -> int:
+        """Append time, ms."""
+
+    @property
+    def value(self) -> Any:
+        """The decoded record, or whatever else for garbage."""
+
+
+def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy) -> str:
     """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do."""
     if event.kind == "app":
         return _app_silence_fault(records, event, policy)
@@ -27,7 +45,7 @@ def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Poli
         elapsed += min(max(step, 0), policy.clock_step_max_ms)
         if step > policy.clock_step_max_ms:
             cut = elapsed
-        if _is_beat(records[at].value, event.source, event.epoch):
+        if is_beat(records[at].value, event.source, event.epoch):
             return f"it beat at {at}"
     due = policy.silence_limit_ms
     if cut is not None:
@@ -35,7 +53,8 @@ def silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Poli
     return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
 
 
-def _is_beat(value: object, source: str, epoch: int) -> bool:
+def is_beat(value: object, source: str, epoch: int) -> bool:
+    """Whether a record is a beat of this source, of this epoch or a later one."""
     match value:
         case Report() | PoolReport():
             return value.reporter == source and value.registration >= epoch
@@ -45,7 +64,7 @@ def _is_beat(value: object, source: str, epoch: int) -> bool:
             return False
 
 
-def _app_silence_fault(records: list[Record], event: e.SourceFellSilent, policy: Policy) -> str:
+def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy) -> str:
     for at in range(event.from_offset + 1, event.until_offset + 1):
         report = records[at].value
         if not isinstance(report, Report):

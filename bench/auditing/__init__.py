@@ -1,0 +1,1 @@
+"""The parts of `bench.audit`: plan, faults, journal, and the judges that read the topics afterwards."""

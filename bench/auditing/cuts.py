@@ -1,0 +1,83 @@
+"""The audit's end of the proxy that cuts clients off from the broker: starts it, tells it, ends it. Shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Final, Literal, Self
+
+from bench.report import BenchError
+from streams.local.processes import MARK_ENV
+
+Way = Literal["up", "down", "both"]
+
+_ANSWER_WITHIN_S: Final = 10.0
+
+
+class Cuts:
+    """A running proxy."""
+
+    def __init__(self, *, port: int, broker_port: int, mark: str) -> None:
+        self._argv = [sys.executable, "-m", "bench.auditing.cut_proxy", str(port), str(broker_port)]
+        self._env = {**os.environ, MARK_ENV: mark}
+        self._process: subprocess.Popen[str] | None = None
+        self._answers = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        #: Told the wall clock, ms, and for how long the proxy was not scheduled, ms.
+        self.on_late: Callable[[int, int], None] = lambda _at_ms, _late_ms: None
+
+    def __enter__(self) -> Self:
+        """Start it and return once it listens."""
+        self._process = subprocess.Popen(
+            self._argv,
+            env=self._env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        self._wait_answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def cut(self, pid: int, way: Way) -> None:
+        """Carry nothing of this process any more."""
+        self._tell(f"cut {pid} {way}")
+
+    def heal(self, pid: int) -> None:
+        """Carry everything again."""
+        self._tell(f"heal {pid}")
+
+    def _tell(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with self._lock:
+            try:
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
+            except OSError:
+                raise BenchError("The proxy before the broker has ended.") from None
+            self._wait_answer()
+
+    def _wait_answer(self) -> None:
+        if not self._answers.acquire(timeout=_ANSWER_WITHIN_S):
+            raise BenchError("The proxy before the broker does not answer.")
+
+    def _listen(self, lines: IO[str]) -> None:
+        for line in lines:
+            word, *rest = line.split()
+            if word == "late":
+                self.on_late(time.time_ns() // 1_000_000, int(rest[0]))
+            else:
+                self._answers.release()
