@@ -182,3 +182,19 @@ class Journal:
         line = msgspec.json.encode({"kind": kind, **msgspec.structs.asdict(what)})
         with self._lock, self.path.open("ab") as file:
             file.write(line + b"\n")
+
+
+def load_truth(path: Path) -> Truth:
+    """The truth in a journal that was closed."""
+    truth = Truth()
+    for line in path.read_bytes().splitlines():
+        match msgspec.json.decode(line)["kind"]:
+            case "end":
+                truth.troubles.append(msgspec.json.decode(line, type=Trouble))
+            case "death":
+                truth.deaths.append(msgspec.json.decode(line, type=Death))
+            case "sent":
+                truth.sent.append(msgspec.json.decode(line, type=Sent))
+            case "life":
+                truth.lives.append(msgspec.json.decode(line, type=Life))
+    return truth

@@ -5,14 +5,16 @@ The rules of the log are the simulator's (`tests.simulation.log_rules`). What ne
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 from typing import Final
 
-from bench.auditing.journal import Truth
+from bench.auditing.journal import Truth, load_truth
 from bench.auditing.peace import Peace
-from bench.auditing.recorded import Event, Topics
+from bench.auditing.recorded import Event, Topics, decode_topics, load_records
 from bench.auditing.timeline import Timeline, judge_found
 from sdk.contract.codec import Recorded
 from sdk.contract.events import Band, Position
@@ -75,6 +77,14 @@ def judge_topics(topics: Topics, truth: Truth, *, faults: int, seed: int) -> Jud
     return judge
 
 
+def judge_folder(folder: Path) -> list[Finding]:
+    """What the judges say of the folder of a run that was kept."""
+    topics = decode_topics(load_records(folder / "records.jsonl"))
+    truth = load_truth(folder / "journal.jsonl")
+    faults = sum(not trouble.what.startswith(("ask", "stall")) for trouble in truth.troubles)
+    return judge_topics(topics, truth, faults=faults, seed=0).findings
+
+
 def judge_answers(topics: Topics, truth: Truth) -> list[Finding]:
     """Every request that was acknowledged stands on its topic and has one answer on the log."""
     answers = Counter(
@@ -135,3 +145,8 @@ class Calm:
     def overdue_band(self) -> Band | None:
         """None is overdue."""
         return "calm"
+
+
+if __name__ == "__main__":
+    for finding in judge_folder(Path(sys.argv[1])):
+        print(f"{finding.rule}: {finding.text}")

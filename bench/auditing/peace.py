@@ -192,9 +192,14 @@ class Peace:
             later = next((it for it in placed if it[0] > life.epoch), None)
             if own is None or later is None or self._was_stalled(life.last_ms):
                 continue
-            over_ms = life.last_ms - later[1]
-            names = [own[2], life.name, BROKER]
-            if over_ms > SUPERSEDED_MS and not self._touched(names, life.last_ms, over_ms + SUPERSEDED_MS):
+            names = {own[2], life.name, BROKER}
+            troubled = [
+                min(it.end_ms or life.last_ms, life.last_ms)
+                for it in self._truth.troubles
+                if names.intersection(it.names) and it.begin_ms <= life.last_ms
+            ]
+            over_ms = life.last_ms - max([later[1], *troubled])
+            if over_ms > SUPERSEDED_MS:
                 found.append(Finding("no superseded copy", f"{life} ran on for {over_ms} ms"))
         return found
 

@@ -17,7 +17,7 @@ from bench.auditing.offered import Offered, share_of_reports, share_of_requests
 from bench.auditing.peace import unhealed
 from bench.auditing.people import APPS_MIN, NODES_MIN, SLOTS, People, app_spec
 from bench.auditing.plan import Step
-from bench.auditing.recorded import read_topics
+from bench.auditing.recorded import decode_topics, dump_records, read_records
 from bench.auditing.strikes import Strikes
 from bench.auditing.victims import leader_of
 from bench.auditing.watch import ProcessWatch
@@ -38,6 +38,9 @@ HEALED_WITHIN_S: Final = 180.0
 #: Then nothing more is written for so long.
 QUIET_MS: Final = 8_000
 QUIET_WITHIN_S: Final = 60.0
+
+#: All records that were judged, in the folder of a run beside its journal.
+RECORDS: Final = "records.jsonl"
 
 Say = Callable[[str], None]
 
@@ -109,8 +112,10 @@ class Audit:
                 minded.stop(5.0)
             self.journal.close()
             self._say("reading all topics")
-            topics = asyncio.run(read_topics(rig.bootstrap, rig.prefix))
+            records = asyncio.run(read_records(rig.bootstrap, rig.prefix))
+        dump_records(records, self._folder / RECORDS)
         self._say("judging")
+        topics = decode_topics(records)
         truth = self.journal.truth
         judge = judge_topics(topics, truth, faults=self._struck.total(), seed=self._seed)
         found += judge_kept(kept, topics.events) + judge.findings
