@@ -94,6 +94,7 @@ def make_result(audited: Audited, machine: Machine, folder: Path) -> Result:
         "faults": {kind: float(count) for kind, count in audited.struck.items()},
         "offered": {key: round(value, 3) for key, value in offered._asdict().items()},
         "machine": {"stalls_count": float(audited.stalls)},
+        "healing": {"healed_s": round(audited.healed_s, 1)},
     }
     if offered.ratio < OFFERED.reach:
         void = f"only {offered.ratio:.0%} of the planned load was offered: {offered._asdict()}"

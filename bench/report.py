@@ -91,13 +91,15 @@ def make_figure(target: Target, values: Sequence[float]) -> Figure:
     """
     if not values:
         raise BenchError(f"{target.name}: no round gave a value.")
-    rounded = [round(float(value), 1) for value in values]
+    # A tenth is enough for times and counts, and too coarse for a share.
+    digits = 3 if target.name.endswith("_ratio") else 1
+    rounded = [round(float(value), digits) for value in values]
     if target.name.endswith("_max"):
         value = max(rounded)
     elif target.name.endswith("_count"):
         value = sum(rounded)
     else:
-        value = round(statistics.median(rounded), 1)
+        value = round(statistics.median(rounded), digits)
     return Figure(
         name=target.name,
         value=value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -53,6 +54,8 @@ class Audited(NamedTuple):
     struck: dict[str, int]
     offered: Offered
     stalls: int
+    #: From the end of the last fault to everything well, s.
+    healed_s: float
     notes: list[str]
 
 
@@ -90,6 +93,7 @@ class Audit:
         self.journal = Journal(folder / "journal.jsonl")
         self._struck: Counter[str] = Counter()
         self._missed: list[str] = []
+        self._healed_s = 0.0
 
     def run(self) -> Audited:
         """Everything, from the start of the platform to the verdict."""
@@ -108,8 +112,10 @@ class Audit:
             found += [Finding("the view is the log", text) for text in rig.verify()]
             self._say("stopping")
             kept = [(seen.offset, seen.raw) for seen in rig.events()]
+            # At once, so that none takes over from another on the way.
             for minded in rig.minded:
-                minded.stop(5.0)
+                minded.forsake()
+                minded.signal(signal.SIGKILL)
             self.journal.close()
             self._say("reading all topics")
             records = asyncio.run(read_records(rig.bootstrap, rig.prefix))
@@ -128,7 +134,9 @@ class Audit:
             ),
         )
         stalls = sum(it.what == "stall" for it in truth.troubles)
-        return Audited(found, dict(sorted(self._struck.items())), offered, stalls, self._missed)
+        return Audited(
+            found, dict(sorted(self._struck.items())), offered, stalls, self._healed_s, self._missed
+        )
 
     # --- the plan -----------------------------------------------------------------------------------
 
@@ -193,7 +201,8 @@ class Audit:
             rig.wait(is_healed, within_s=HEALED_WITHIN_S, what="everything healed")
         except TimeoutError:
             return [Finding("it heals", f"after {HEALED_WITHIN_S:g} s: {last[0]}")]
-        self._say("waiting for quiet")
+        self._healed_s = (now_ms() - begin_ms) / 1000
+        self._say(f"healed after {self._healed_s:.1f} s, waiting for quiet")
 
         def is_quiet(state: State) -> bool:
             events = rig.log.events(rig.log.offset)

@@ -88,15 +88,15 @@ class Strikes:
         found: list[tuple[str, int, list[str]]] = []
         match what:
             case "agent" | "node" | "most nodes":
-                for node in pick_nodes(rig, state, chance, most=what == "most nodes"):
+                for node in pick_nodes(rig, state, chance, self._busy, most=what == "most nodes"):
                     # A killed agent takes its apps with it, a paused one alone does not.
                     with_apps = kill or what != "agent"
                     found.append((node.node, node.pid, [node.node, *(node.apps if with_apps else [])]))
             case "app":
-                app = pick_app(rig, state, chance)
+                app = pick_app(rig, state, chance, self._busy)
                 found += [(app.app, app.pid, [app.app])] if app else []
             case "worker" | "leader":
-                name = pick_worker(rig, state, chance, leader=what == "leader")
+                name = pick_worker(rig, state, chance, self._busy, leader=what == "leader")
                 found += [(name, rig.worker_pid(name), [name])] if name else []
             case _:
                 pid = rig.provisioner.pid if rig.provisioner else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import NamedTuple
 
@@ -36,11 +37,13 @@ def agent_pids(rig: Rig) -> dict[str, int]:
     return {entry.node: entry.pid for entry in newest.said.nodes if entry.node and entry.status == "running"}
 
 
-def pick_nodes(rig: Rig, state: State, chance: Random, *, most: bool) -> list[Node]:
-    """One living node, or most of them."""
+def pick_nodes(rig: Rig, state: State, chance: Random, busy: Collection[str], *, most: bool) -> list[Node]:
+    """One living node that is not busy, or most of them."""
     pids = agent_pids(rig)
     living = [
-        node for node in active_nodes(state) if identify(pids.get(node, 0)) and not is_leaving(state, node)
+        node
+        for node in active_nodes(state)
+        if node not in busy and identify(pids.get(node, 0)) and not is_leaving(state, node)
     ]
     if not living or (most and len(living) < 3):
         return []
@@ -57,10 +60,10 @@ def is_leaving(state: State, node: str) -> bool:
     return state.nodes[node].draining
 
 
-def pick_app(rig: Rig, state: State, chance: Random) -> App | None:
+def pick_app(rig: Rig, state: State, chance: Random, busy: Collection[str]) -> App | None:
     """A running copy with the process that its node reports."""
     for app in chance.sample(sorted(state.apps), len(state.apps)):
-        if is_running(state, app) and (pid := app_pid(rig, state, app)) and identify(pid):
+        if app not in busy and is_running(state, app) and (pid := app_pid(rig, state, app)) and identify(pid):
             return App(app, state.apps[app].generation, pid)
     return None
 
@@ -75,9 +78,9 @@ def app_pid(rig: Rig, state: State, app: str) -> int:
     return next((it.pid for it in newest.said.apps if (it.app, it.generation, it.status) == wanted), 0)
 
 
-def pick_worker(rig: Rig, state: State, chance: Random, *, leader: bool) -> str:
+def pick_worker(rig: Rig, state: State, chance: Random, busy: Collection[str], *, leader: bool) -> str:
     """A living worker, the leading one if asked for; empty if there is none."""
-    living = [name for name, minded in sorted(rig.workers.items()) if minded.pid]
+    living = [name for name, minded in sorted(rig.workers.items()) if minded.pid and name not in busy]
     leading = leader_of(state)
     if leader:
         return leading if leading in living else ""
