@@ -6,6 +6,7 @@ A platform of its own on free ports; README.md says what is done to it, what is 
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import signal
 import sys
@@ -63,6 +64,9 @@ def main(*, minutes: float, seed: int, as_json: bool, keep: bool) -> None:
         console.print(
             f"seed {seed}: {count_kinds(steps, 'fault')}, {count_kinds(steps, 'request')}", soft_wrap=True
         )
+    # That the broker goes away is the point of the bench; its clients would say so over and over.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    logging.getLogger("aiokafka").propagate = False
     machine = read_machine(kafka=Settings().kafka_version)
     folder = Path(tempfile.mkdtemp(prefix="watchkeep-audit-"))
     kept = True
@@ -95,6 +99,7 @@ def make_result(audited: Audited, machine: Machine, folder: Path) -> Result:
         "offered": {key: round(value, 3) for key, value in offered._asdict().items()},
         "machine": {"stalls_count": float(audited.stalls)},
         "healing": {"healed_s": round(audited.healed_s, 1)},
+        "judged": {"events_count": float(audited.events), "records_count": float(audited.records)},
     }
     if offered.ratio < OFFERED.reach:
         void = f"only {offered.ratio:.0%} of the planned load was offered: {offered._asdict()}"

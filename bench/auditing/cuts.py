@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import IO, Final, Literal, Self
+from typing import Final, Literal, Self
 
 from bench.report import BenchError
 from streams.local.processes import MARK_ENV
@@ -25,6 +26,7 @@ class Cuts:
         self._argv = [sys.executable, "-m", "bench.auditing.cut_proxy", str(port), str(broker_port)]
         self._env = {**os.environ, MARK_ENV: mark}
         self._process: subprocess.Popen[str] | None = None
+        self._listener = threading.Thread(target=self._listen, name="cuts", daemon=True)
         self._answers = threading.Semaphore(0)
         self._lock = threading.Lock()
         #: Told the wall clock, ms, and for how long the proxy was not scheduled, ms.
@@ -40,16 +42,19 @@ class Cuts:
             text=True,
             start_new_session=True,
         )
-        assert self._process.stdout is not None
-        threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        self._listener.start()
         self._wait_answer()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._process is None:
+            return
+        self._process.kill()
+        self._listener.join()
+        # Closes both pipes and collects it.
+        with contextlib.suppress(BrokenPipeError), self._process:
+            pass
 
     def cut(self, pid: int, way: Way) -> None:
         """Carry nothing of this process any more."""
@@ -74,8 +79,10 @@ class Cuts:
         if not self._answers.acquire(timeout=_ANSWER_WITHIN_S):
             raise BenchError("The proxy before the broker does not answer.")
 
-    def _listen(self, lines: IO[str]) -> None:
-        for line in lines:
+    def _listen(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
             word, *rest = line.split()
             if word == "late":
                 self.on_late(time.time_ns() // 1_000_000, int(rest[0]))

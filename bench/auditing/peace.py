@@ -16,7 +16,7 @@ from bench.auditing.recorded import Heard
 from sdk.contract import events as e
 from sdk.contract.events import Event
 from tables.fold import Meta
-from tables.state import State, is_hosted
+from tables.state import State, holds_slot, is_hosted
 from tests.simulation.log_rules import Finding
 from tests.simulation.silence_check import is_beat
 
@@ -232,7 +232,8 @@ def unhealed(state: State) -> str:
             and not (row.phase == "running" and not row.silent and is_hosted(state, row))
         ):
             return f"{app} is {row.phase}, {row.pending_reason or 'placed'}, silent {row.silent}"
-        if not row.wanted and row.phase != "stopped":
+        # One that was to stop and whose node died first has stopped too.
+        if not row.wanted and holds_slot(row) and is_hosted(state, row):
             return f"{app} is {row.phase} and not wanted"
     for source in state.sources.values():
         if source.silent:

@@ -56,6 +56,9 @@ class Audited(NamedTuple):
     stalls: int
     #: From the end of the last fault to everything well, s.
     healed_s: float
+    #: Records judged, of the log and in all.
+    events: int
+    records: int
     notes: list[str]
 
 
@@ -135,7 +138,14 @@ class Audit:
         )
         stalls = sum(it.what == "stall" for it in truth.troubles)
         return Audited(
-            found, dict(sorted(self._struck.items())), offered, stalls, self._healed_s, self._missed
+            findings=found,
+            struck=dict(sorted(self._struck.items())),
+            offered=offered,
+            stalls=stalls,
+            healed_s=self._healed_s,
+            events=len(topics.events),
+            records=len(records),
+            notes=self._missed,
         )
 
     # --- the plan -----------------------------------------------------------------------------------
