@@ -102,6 +102,7 @@ class Audit:
         """Everything, from the start of the platform to the verdict."""
         rig, cuts = create_rig(self._folder)
         with rig, cuts:
+            self._say("starting a platform")
             cuts.on_late = self.journal.stalled
             rig.start(workers=WORKERS, nodes=NODES_MIN, slots=SLOTS, within_s=START_WITHIN_S)
             chance = Random(f"apps/{self._seed}")
