@@ -32,6 +32,8 @@ FAULTS: Final[dict[str, tuple[int, tuple[float, ...]]]] = {
     "pause node": (2, (4, 8, 16)),
     "pause worker": (2, (2, 5, 12)),
     "pause leader": (3, (4, 7, 10, 20)),
+    "kill leader at append": (2, (0,)),
+    "pause leader at append": (2, (5, 12)),
     "pause app": (2, (4, 15)),
     "pause provisioner": (2, (4, 15)),
     "cut node": (2, (4, 15)),

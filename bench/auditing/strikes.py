@@ -24,6 +24,8 @@ from sdk.contract.topics import WIDE_PARTITIONS
 from streams.local.processes import ProcessId, identify, is_alive
 from streams.local.rig import Rig
 
+#: A fault at an append waits for one this long.
+APPEND_WITHIN_S: Final = 3.0
 #: Records of the log that may come a second time: of the last few, or any.
 _AGAIN_AMONG: Final = (3, 30, 3_000)
 
@@ -95,8 +97,10 @@ class Strikes:
             case "app":
                 app = pick_app(rig, state, chance, self._busy)
                 found += [(app.app, app.pid, [app.app])] if app else []
-            case "worker" | "leader":
-                name = pick_worker(rig, state, chance, self._busy, leader=what == "leader")
+            case "worker" | "leader" | "leader at append":
+                if what.endswith("append"):
+                    self._wait_append()
+                name = pick_worker(rig, state, chance, self._busy, leader=what != "worker")
                 found += [(name, rig.worker_pid(name), [name])] if name else []
             case _:
                 pid = rig.provisioner.pid if rig.provisioner else 0
@@ -108,6 +112,12 @@ class Strikes:
                 return []
             victims.append((name, process, touched))
         return victims
+
+    def _wait_append(self) -> None:
+        """Wait for the next record of the log, so that its writer is hit while it still acts on it; not for long."""
+        begin = self._rig.log.offset
+        with contextlib.suppress(TimeoutError):
+            self._rig.wait(lambda _: self._rig.log.offset > begin, within_s=APPEND_WITHIN_S, what="a record")
 
     # --- processes ----------------------------------------------------------------------------------
 
