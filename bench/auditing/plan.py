@@ -3,6 +3,8 @@
 1. Whom a fault hits is decided when it strikes, from the state of the platform and the fault's own chance.
 2. The first faults are one of each group, so that a short run meets all of them; the rest is drawn.
 3. Only one fault at a time hits the broker or most nodes; everything else may overlap.
+4. After each minute in which anything may come, there is one in which only nodes and apps are hit: much that is
+   judged excuses whoever was blind a moment ago, and would never be judged if somebody always was.
 """
 
 from __future__ import annotations
@@ -69,6 +71,20 @@ FIRST: Final = (
 ALONE: Final = frozenset(
     {"kill broker", "pause broker", "kill most nodes", "pause most nodes", "cut most nodes"}
 )
+#: A minute of everything, then one of these alone.
+STRETCH_S: Final = 60.0
+OF_NODES: Final = frozenset(
+    {
+        "kill agent",
+        "kill app",
+        "pause agent",
+        "pause node",
+        "pause app",
+        "cut node",
+        "cut node up",
+        "cut node down",
+    }
+)
 #: Rest after a fault of that kind before the next of them.
 ALONE_REST_S: Final = 20.0
 
@@ -110,11 +126,10 @@ def plan_steps(seed: int, *, length_s: float) -> list[Step]:
 
 def _faults(chance: Random, length_s: float) -> list[Step]:
     first = chance.sample(FIRST, len(FIRST))
-    weights = [weight for weight, _ in FAULTS.values()]
     faults: list[Step] = []
     at_s, free_s = LEAD_S, 0.0
     while at_s <= length_s - TAIL_S:
-        what = first.pop() if first else chance.choices(list(FAULTS), weights)[0]
+        what = _draw(chance, first, at_s)
         for_s = chance.choice(FAULTS[what][1])
         if what in ALONE:
             # Overlapping ones of these would be one long outage, of which a log has little to tell.
@@ -125,6 +140,18 @@ def _faults(chance: Random, length_s: float) -> list[Step]:
         faults.append(Step(round(at_s, 2), "fault", what, for_s, chance.getrandbits(32)))
         at_s += chance.uniform(0.3, 1.7) * FAULT_EVERY_S
     return faults
+
+
+def _draw(chance: Random, first: list[str], at_s: float) -> str:
+    """The next fault: of the first round while there are any, of nodes alone in every second stretch."""
+    is_of_nodes = at_s % (2 * STRETCH_S) >= STRETCH_S
+    fitting = [what for what in first if (what in OF_NODES) == is_of_nodes] or (first if not is_of_nodes else [])
+    if fitting:
+        what = fitting[-1]
+        first.remove(what)
+        return what
+    kinds = [what for what in FAULTS if not is_of_nodes or what in OF_NODES]
+    return chance.choices(kinds, [FAULTS[what][0] for what in kinds])[0]
 
 
 def _requests(chance: Random, length_s: float) -> list[Step]:
