@@ -17,7 +17,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.heartbeats import AppEntry, PoolReport, Report
 from sdk.contract.ids import EventId, derive_id
-from tables.fold_control import return_fault, silence_fault
+from tables.fold_control import return_fault, silence_fault, source_row
 from tables.fold_nodes import provisioner_fault, registration_fault
 from tables.rows import NodeRow
 from tables.silence import Greeted, PartitionWatch, Reported
@@ -138,8 +138,8 @@ def _return_fact(
     source, kind, epoch = who
     event = SourceReturned(source, kind, epoch, topic_id, watch.partition, offset)
     if not return_fault(watcher.state, event):
-        row_seen = watcher.state.sources.get(source) or watcher.state.nodes.get(source)
-        since = row_seen.seen if row_seen is not None else -1
+        row = source_row(watcher.state, event)
+        since = row.seen if row is not None else -1
         # One return per silence: the id is made of what it ends, so a later beat is the same fact.
         yield Fact(derive_id("returned", source, epoch, topic_id, watch.partition, since), event)
 

@@ -1,13 +1,24 @@
 """What the simulator found once, in a few lines each."""
 
 from sdk.contract.codec import Recorded
-from sdk.contract.events import Event, NodeOrdered, PlannerStarted, PoolConfigured
-from sdk.contract.heartbeats import Beat, Tick
+from sdk.contract.events import (
+    Event,
+    NodeOrdered,
+    PlannerStarted,
+    PoolConfigured,
+    Position,
+    ProvisionerRegistered,
+    SourceFellSilent,
+    SourceReturned,
+)
+from sdk.contract.heartbeats import Beat, PoolReport, Tick
 from sdk.contract.policy import Policy
+from tables.facts import find_facts
 from tables.fold import Meta, fold
 from tables.silence import PartitionWatch
 from tables.state import State
 from tables.timers import Timers
+from tables.watcher import Watcher
 
 POLICY = Policy()
 
@@ -81,3 +92,40 @@ def test_timer_when_the_clock_of_the_broker_stepped_back() -> None:
     for _ in range(12):
         timers.advance(1_000)
     assert [fired.key for fired in timers.fire()] == ["2"]
+
+
+def test_return_when_a_provisioner_falls_silent_a_second_time() -> None:
+    """Each silence has its own return, so that a refused repeat of the first does not stop the second (seed 4).
+
+    The pool would have stayed silent, and ordered no nodes, until its provisioner registered anew.
+    """
+    state = State()
+    watcher = Watcher(state)
+    watcher.begin(PartitionWatch(0, begin=0))
+    watcher.fresh_at_ms[0] = watcher.now_ms = 1_000
+    append = _Log(state)
+    append(PoolConfigured("request", "pool-home", 1, 4))
+    append(ProvisionerRegistered("pool-home", "claim", 0, "boot", Position(0, 0)))
+
+    found = []
+    for offset in (1, 3):
+        append(SourceFellSilent("pool-home", "pool", 1, "topic", 0, offset - 1, offset, 10_001, 10_000))
+        watcher.apply(0, offset, offset * 1_000, PoolReport("pool-home", 1, 0, offset, 0, []))
+        facts = find_facts(watcher, topic_id="topic", leads=False)
+        found.append([fact.event_id for fact in facts if isinstance(fact.event, SourceReturned)])
+        append(next(fact.event for fact in facts if isinstance(fact.event, SourceReturned)))
+
+    assert len(found[0]) == len(found[1]) == 1
+    assert found[0] != found[1]
+
+
+class _Log:
+    """Folds events as they come."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __call__(self, event: Event) -> None:
+        """Fold one that counts."""
+        offset = self._state.offset + 1
+        assert fold(self._state, Recorded(str(offset), "", "", "", event), Meta(offset, offset)).accepted
