@@ -69,8 +69,10 @@ class Viewing:
         self._odd: set[ViewKey] = set()
         self._owns = False
         self._compare_all = False
+        #: What this owner wrote last and when, and what stands: an older record may have come late.
         self._progress = -1
         self._progress_at_ms = 0
+        self._progress_standing = -1
 
     def owner_changed(self, owns: bool) -> None:
         """Faust gave this worker the view, or took it."""
@@ -111,7 +113,7 @@ class Viewing:
 
     def _read_progress(self, value: bytes | None) -> None:
         try:
-            decode_progress(value or b"")
+            self._progress_standing = decode_progress(value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self._progress = -1
             raise ValueError(f"state: {error}") from None
@@ -167,7 +169,9 @@ class Viewing:
     def _write_progress(self) -> None:
         now_ms = monotonic.now_ms()
         done = min((flight.floor for flight in self._flight.values()), default=self._state.offset)
-        if self._odd or done <= self._progress or now_ms - self._progress_at_ms < PROGRESS_EVERY_MS:
+        waited_ms = now_ms - self._progress_at_ms
+        is_lost = self._progress_standing != self._progress and waited_ms >= AGAIN_MS
+        if self._odd or (done <= self._progress and not is_lost) or waited_ms < PROGRESS_EVERY_MS:
             return
         self._progress, self._progress_at_ms = done, now_ms
         topic, value = self._topics.state("platform"), encode_progress(done)

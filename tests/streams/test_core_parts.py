@@ -13,10 +13,10 @@ from streams.core.handover import Handover
 from streams.core.letters import DeadLetter, Letters, decode_letter
 from streams.core.publisher import Publisher
 from streams.core.snapshots import Snapshots
-from streams.core.viewing import Viewing
+from streams.core.viewing import AGAIN_MS, Viewing
 from tables.silence import PartitionWatch
 from tables.state import State
-from tables.views import ViewKey, all_views, decode_progress
+from tables.views import ViewKey, all_views, decode_progress, encode_progress
 from tests.streams.fakes import FakeAppender
 from tests.streams.logs import Log
 
@@ -289,6 +289,22 @@ def test_progress_never_passes_a_change_that_was_not_read_back(log: Log, appende
     viewing.turn(readers_at_end=True)
 
     assert all(decode_progress(record.value or b"") <= before for record in appender.take())
+
+
+def test_progress_is_written_again_when_an_older_one_came_late(log: Log, appender: FakeAppender) -> None:
+    """A late record of a paused owner must not stand as the newest (found by the simulator)."""
+    viewing, handover = _viewing(log, appender)
+    _publish(viewing, handover.take())
+    viewing._progress_at_ms = 0
+    viewing.turn(readers_at_end=True)
+    appender.take()
+
+    viewing.read_back(TOPICS.state("platform"), b"progress", encode_progress(0))
+    viewing._progress_at_ms = -AGAIN_MS
+    viewing.turn(readers_at_end=True)
+
+    (again,) = appender.take()
+    assert decode_progress(again.value or b"") == log.state.offset
 
 
 def test_a_row_nobody_knows_is_taken_away(log: Log, appender: FakeAppender) -> None:
