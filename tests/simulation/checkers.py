@@ -12,20 +12,21 @@ from sdk.contract import events as e
 from sdk.contract.codec import DecodeError, Recorded, decode_event
 from tables.decide import decide
 from tables.fold import Meta, Outcome, fold
-from tables.orders import orders_for
 from tables.state import State, holds_slot, is_hosted
 from tables.witness import Witness
 from tests.simulation.differences import (
     Violation,
     first_difference,
     is_registered,
-    plain,
     rows_of,
     said_of,
 )
-from tests.simulation.kafka import Record
+from tests.simulation.healing import unhealed
+from tests.simulation.kafka import Record, Request
+from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
-from tests.simulation.silence_check import is_beat
+from tests.simulation.record_judge import RecordJudge
+from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 SUPERSEDED_MS = 20_000
 #: Time in peace, over limit and all settling, after which a silence must have been found.
 FOUND_MS = 20_000
-#: What was appended so long ago is known to whoever decides: fresh within 1 s, appended within 3 s.
-KNOWN_MS = 4_500
+#: Time in peace after which the view is right as far as it says, over its 8 s; share of looks that fold it all.
+VIEW_MS, VIEW_SHARE = 15_000, 0.1
 #: Rounds in which folding decisions and deciding again must end.
 ROUNDS_MAX = 20
 #: Bounds of queues.
@@ -48,7 +49,7 @@ class Checks(LogRules, Truth):
     """All checkers of one run."""
 
     def __init__(self, world: "World", seed: int) -> None:
-        super().__init__(lambda partition: world.broker.log(world.topics.heartbeats, partition).records)
+        super().__init__(self._heard_in)
         self.world = world
         self.chance = Random(seed)
         self.started: set[tuple[str, int, str]] = set()
@@ -56,6 +57,12 @@ class Checks(LogRules, Truth):
         self.fired: dict[str, int] = {}
         #: Apps that were ever to stop on isolation: their copies may start again.
         self._may_park: set[str] = set()
+        self.heartbeats = RecordJudge(world, self.state, self.policies)
+        self.log = LogJudge(world, self.state, self)
+        self._accepted = False
+
+    def _heard_in(self, partition: int) -> list[Record]:
+        return self.heartbeats.records(partition)
 
     def fail(self, checker: str, text: str) -> NoReturn:
         """Something does not hold."""
@@ -69,15 +76,44 @@ class Checks(LogRules, Truth):
             said: Recorded | DecodeError = decode_event(record.value)
         except DecodeError as error:
             said = error
+        before = self._judge_claims(said)
         for found in self.judge_record(said, Meta(record.offset, record.timestamp)):
             self.fail(*found)
+        if isinstance(said, DecodeError):
+            self.log.folded(None, accepted=False)
+            return
+        self._fail_if(self.log.wrote(said))
+        if self._accepted:
+            self._fail_if(before)
+            self._fail_if(self.log.accepted(said))
+
+    def heard_of(self, request: Request, firsts: list[int]) -> None:
+        """A writer hears that its records were appended."""
+        self._fail_if(self.log.heard_of(request, firsts))
+
+    def _fail_if(self, fault: tuple[str, str] | None) -> None:
+        if fault is not None:
+            self.fail(*fault)
 
     def folded(self, said: Recorded, meta: Meta, outcome: Outcome) -> None:
-        """Note whose copies may start again."""
+        """Note when, and whose copies may start again."""
         del meta
         event = said.event
+        self._accepted = outcome.accepted
+        self.log.folded(said, accepted=outcome.accepted)
         if outcome.accepted and isinstance(event, e.AppSubmitted) and event.spec.on_isolation == "stop":
             self._may_park.add(event.spec.app)
+
+    def _judge_claims(self, said: Recorded | DecodeError) -> tuple[str, str] | None:
+        """What is wrong with the claims of an event about what was read and what time has passed."""
+        if isinstance(said, DecodeError):
+            return None
+        self.log.about_to_fold(said)
+        node, app = getattr(said.event, "node", ""), getattr(said.event, "app", "")
+        early = self.log.too_early(said.event)
+        if early or (node and node not in self.state.nodes) or (app and app not in self.state.apps):
+            return early
+        return self.heartbeats.fault(said)
 
     def judge_before(self, event: e.Event) -> Finding | None:
         """What would be wrong with an event if the fold accepts it."""
@@ -104,24 +140,9 @@ class Checks(LogRules, Truth):
         limit_ms = min(policy.silence_limit_ms for policy in self.policies)
         if node is not None and self.able_ms(node) >= limit_ms and is_registered(node, event.registration):
             return "no death of what lives", f"{event} but it could append for {self.able_ms(node)} ms"
-        if self._is_over(event):
-            return "no act on a silence that is over", str(event)
         if event.reason == "silent":
             return self._judge_brake(event)
         return None
-
-    def _is_over(self, event: e.NodeDeclaredDown) -> bool:
-        """Whether the node beat after its silence, long enough ago for whoever decides to know."""
-        row, world = self.state.nodes.get(event.node), self.world
-        if row is None or world.loop.now_ms - world.broker_disturbed_ms < 30_000:
-            return False
-        known_ms = world.loop.now_ms + world.broker.shift_ms - KNOWN_MS
-        for record in reversed(world.broker.log(world.topics.heartbeats, row.partition).records):
-            if record.offset <= row.seen or record.timestamp < known_ms - 20_000:
-                return False
-            if record.timestamp < known_ms and is_beat(record.value, event.node, event.registration):
-                return True
-        return False
 
     def _judge_brake(self, event: e.NodeDeclaredDown) -> tuple[str, str] | None:
         """Most nodes away, for long, with a broker in peace: then the brake must be on."""
@@ -177,8 +198,6 @@ class Checks(LogRules, Truth):
             )
         return None
 
-    # --- the truth ----------------------------------------------------------------------------------
-
     # --- agents -------------------------------------------------------------------------------------
 
     def agent_turned(self, agent: "Agent", before: AgentState, after: AgentState) -> None:
@@ -191,7 +210,7 @@ class Checks(LogRules, Truth):
         """A process was started."""
         key = (copy.app, copy.generation, copy.node.name)
         row = self.state.apps[copy.app]
-        if key in self.started and copy.app not in self._may_park:
+        if key in self.started and copy.app not in self._may_park and not copy.node.was_parked:
             self.fail("a copy is started once", f"{key}")
         self.started.add(key)
         if any(app == key[0] and gen == key[1] and node != key[2] for app, gen, node in self.started):
@@ -206,6 +225,7 @@ class Checks(LogRules, Truth):
         self._look_at_copies()
         self._look_for_silence()
         self._look_at_workers()
+        self._look_at_view()
         if flood := self.judge_flood(self.world.faults):
             self.fail(*flood)
 
@@ -215,7 +235,7 @@ class Checks(LogRules, Truth):
         odd = {}
         for node in world.nodes.values():
             for copy in node.running():
-                if self._is_rightful(copy):
+                if self.is_rightful(copy):
                     continue
                 key = (copy.app, copy.generation, node.name)
                 since = odd[key] = self._odd_since.get(key, now_ms)
@@ -224,7 +244,8 @@ class Checks(LogRules, Truth):
                     self.fail("no superseded copy", f"{key} runs on after {calm_ms} ms in peace")
         self._odd_since = odd
 
-    def _is_rightful(self, copy: "Copy") -> bool:
+    def is_rightful(self, copy: "Copy") -> bool:
+        """Whether this process is the one that ought to run."""
         row = self.state.apps.get(copy.app)
         return (
             row is not None
@@ -243,11 +264,21 @@ class Checks(LogRules, Truth):
         if peace_ms < bound_ms or not world.broker_up:
             return
         for name, row in self.state.nodes.items():
-            node = world.nodes.get(name)
-            if row.status != "active" or row.silent or node is None:
+            if row.status != "active" or row.silent or name not in world.nodes:
                 continue
-            if self._unable_ms(name) > bound_ms:
-                self.fail("silence is found", f"{name} said nothing for {self._unable_ms(name)} ms")
+            heard_ms = self.heartbeats.heard_ms.get((name, row.registration), 0)
+            silent_ms = world.loop.now_ms - max(heard_ms, self.log.true_ms(row.registration))
+            if silent_ms > bound_ms:
+                self.fail("silence is found", f"{name} said nothing for {silent_ms} ms")
+
+    def _look_at_view(self) -> None:
+        """In peace the view is right as far as it says that it is, now and then."""
+        world = self.world
+        peace_ms = world.loop.now_ms - max(world.broker_disturbed_ms, world.workers_disturbed_ms)
+        if peace_ms > VIEW_MS and world.broker_up and self.chance.random() < VIEW_SHARE:
+            fault = view_fault(world, complete=False)
+            if fault:
+                self.fail("the view is the fold", fault)
 
     def _look_at_workers(self) -> None:
         for worker in self.world.living_workers():
@@ -282,50 +313,13 @@ class Checks(LogRules, Truth):
 
     def unhealed(self) -> str:
         """What is not well yet; empty if everything is."""
-        state, world = self.state, self.world
-        for pool in state.pools.values():
-            active = [
-                row
-                for row in state.nodes.values()
-                if row.pool == pool.pool and row.status == "active" and not row.draining
-            ]
-            # More than wanted is allowed: a node that came back serves as a free one.
-            if len(active) < pool.nodes or any(row.silent for row in active):
-                return f"{pool.pool} has {len(active)} of {pool.nodes} nodes"
-        for app, row in state.apps.items():
-            if not row.wanted or row.gave_up:
-                continue
-            copy = self.copy_of(app, row.generation)
-            if row.phase != "running" or row.silent or copy is None or copy.hung:
-                return f"{app} is {row.phase}, {row.pending_reason or 'placed'}, process {copy is not None}"
-        for node in world.nodes.values():
-            for copy in node.running():
-                if not self._is_rightful(copy):
-                    return f"{copy.name} runs on {node.name}"
-        if state.brake.engaged >= 0 or state.brake.band != "calm":
-            return f"the brake: {state.brake}"
-        return self._unpublished()
-
-    def _unpublished(self) -> str:
-        state, world = self.state, self.world
-        leaders = [worker for worker in world.living_workers() if worker.planning.leads]
-        if len(leaders) != 1:
-            return f"{len(leaders)} leaders"
-        standing = world.standing_orders()
-        for reporter in [*state.nodes, *state.pools]:
-            wanted = orders_for(state, reporter, topic_id=world.events_id)
-            if wanted is None:
-                continue
-            there = standing.get(reporter)
-            if there is None or plain(there) != plain(wanted):
-                return f"orders of {reporter} stand as {there}"
-        if world.group.committed < world.broker.log(world.topics.requests).end:
-            return "requests wait"
-        return next((f"{worker.name} holds letters" for worker in leaders if worker.letters.pending), "")
+        return unhealed(self)
 
     def finish(self) -> None:
         """Replay: any split, through a snapshot, gives what the judges hold."""
         self._look_at_workers()
-        records = [said_of(record) for record in self.world.broker.log(self.world.topics.events).records]
+        log = self.world.broker.log(self.world.topics.events).records
+        self._fail_if(self.log.lost(log))
+        records = [said_of(record) for record in log]
         for found in judge_split(records, self.state, self.chance.randint(0, len(records))):
             self.fail(*found)

@@ -21,6 +21,8 @@ LATENCY_MS = (1, 3)
 #: A request without an answer is given up, and a batch expires, after this long: `SEND_WITHIN_MS` of the clients.
 GIVE_UP_MS = 3_000
 RETRY_MS = 100
+#: Time of a late request: what came in between may be newer, also from the same producer.
+LATE_MS = (500, 9_000)
 #: A reader that cannot reach the broker tries again.
 READ_AGAIN_MS = 300
 
@@ -54,6 +56,11 @@ class Partition:
             return records[offset:]
         return records[bisect.bisect_left(records, offset, key=lambda record: record.offset) :]
 
+    def retain(self, since_ms: int) -> None:
+        """Drop the oldest records, those appended before `since_ms`."""
+        keep = next((at for at, record in enumerate(self.records) if record.timestamp >= since_ms), None)
+        self.records = [] if keep is None else self.records[keep:]
+
     def compact(self, keep_tail: int) -> None:
         """Drop what a newer record of the same key replaces, the newest few apart."""
         last = {record.key: record.offset for record in self.records}
@@ -74,12 +81,17 @@ class Broker:
         self.shift_ms = 0
         #: Share of produce requests that are executed but answered with a lost connection.
         self.lost_acks = 0.0
+        #: Share of produce requests that arrive only after seconds, perhaps after their sender gave up.
+        self.late_share = 0.0
         #: Extra latency, ms at most.
         self.slow_ms = 0
         self.logs: dict[Place, Partition] = {}
         self._parked: list[Work] = []
         #: Called with each record right after it was appended.
         self.on_append: Callable[[Record], None] = lambda _: None
+        #: Called when a producer of a worker is handed a record, and when a writer hears where its records stand.
+        self.on_send: Callable[[Process, Place], None] = lambda _process, _place: None
+        self.on_ack: Callable[[Request, list[int]], None] = lambda _request, _firsts: None
 
     def log(self, topic: str, partition: int = 0) -> Partition:
         """One partition."""
@@ -143,9 +155,17 @@ class Broker:
 
         def back(firsts: list[int] | None) -> None:
             if not process.machine.cut_down:
-                process.after(self.latency(), lambda: answer(firsts))
+                process.after(self.latency(), lambda: self._reach(request, firsts, answer))
 
-        self.loop.after(self.latency(), arrive)
+        is_late = self.late_share and self.loop.chance.random() < self.late_share
+        self.loop.after(self.loop.chance.randint(*LATE_MS) if is_late else self.latency(), arrive)
+
+    def _reach(
+        self, request: Request, firsts: list[int] | None, answer: Callable[[list[int] | None], None]
+    ) -> None:
+        if firsts is not None:
+            self.on_ack(request, firsts)
+        answer(firsts)
 
     def append(self, place: Place, batch: Batch) -> int:
         """Append records; the first offset."""
@@ -185,6 +205,7 @@ class Producer:
         """Send one record; `done` gets its offset, or None if the outcome is unknown."""
         self._queues.setdefault(place, []).append(Item(key, value, done, self._process.loop.now_ms))
         self._plan()
+        self._broker.on_send(self._process, place)
 
     @property
     def queued(self) -> int:
@@ -251,6 +272,8 @@ class Reader:
         self._take = take
         self._planned = False
         self.closed = False
+        #: Its fetches are not answered.
+        self.stalled = False
         for place in positions:
             broker.log(*place).readers.append(self)
         self.wake()
@@ -274,7 +297,7 @@ class Reader:
         if self.closed:
             return
         broker = self._broker
-        if self._process.machine.is_cut or not broker.alive or broker.paused:
+        if self.stalled or self._process.machine.is_cut or not broker.alive or broker.paused:
             self._planned = True
             self._process.after(READ_AGAIN_MS, self._poll)
             return

@@ -47,6 +47,9 @@ class Machine:
         self.name = name
         #: Its clock runs this much faster than true time.
         self.drift = 1.0 + loop.chance.uniform(-0.005, 0.005)
+        #: How far its monotonic clock has jumped ahead, and its wall clock either way, ms.
+        self.jumped_ms = 0
+        self.wall_shift_ms = 0
         #: Nothing gets from here to the broker, or from the broker to here.
         self.cut_up = False
         self.cut_down = False
@@ -54,7 +57,12 @@ class Machine:
     @property
     def mono_ms(self) -> float:
         """Its monotonic clock."""
-        return 1e6 + self.loop.passed_ms * self.drift
+        return 1e6 + self.loop.passed_ms * self.drift + self.jumped_ms
+
+    @property
+    def wall_ms(self) -> int:
+        """Its wall clock, ms UTC: only ever shown."""
+        return self.loop.now_ms + self.wall_shift_ms
 
     @property
     def is_cut(self) -> bool:

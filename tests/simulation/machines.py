@@ -96,7 +96,7 @@ class Agent(Process):
             case i.Forget(key, epoch):
                 self._queue(key, lambda: self.hands.forget(key, epoch))
             case i.Send(record):
-                self.link.send(msgspec.structs.replace(record, sent_at_ms=self.loop.now_ms))
+                self.link.send(msgspec.structs.replace(record, sent_at_ms=self.machine.wall_ms))
             case i.ReadOrders():
                 self.link.read_orders()
             case i.Save(image):
@@ -105,6 +105,7 @@ class Agent(Process):
                 self.feed(i.ClaimDrawn(self.world.draw("claim")))
             case i.Finish():
                 self.finished = True
+                self.hands.finish(self)
             case i.Say():
                 pass
 
@@ -139,6 +140,10 @@ class Hands(ABC):
     @abstractmethod
     def forget(self, key: str, epoch: int) -> None:
         """Drop its record."""
+
+    def finish(self, agent: Agent) -> None:
+        """The agent was told to stop and is done: its process ends."""
+        agent.kill()
 
 
 class Copy(Process):
@@ -200,16 +205,25 @@ class Node(Hands):
         )
         self.image = Image()
         self.agent: Agent | None = None
+        #: Agents that go on under an older registration of this node.
+        self.haunted_by: list[Agent] = []
         #: app -> its latest copy that is not forgotten.
         self.book: dict[str, Copy] = {}
         #: Last time that a fault of this node began or ended.
         self.disturbed_ms = world.loop.now_ms
         #: Destroyed for good.
         self.gone = False
+        #: Stopped with the platform, to come back with it; and whether that ever happened.
+        self.parked = self.was_parked = False
+
+    def finish(self, agent: Agent) -> None:
+        """It was told to stop and is done."""
+        super().finish(agent)
+        self.world.provider.agent_ended(self)
 
     def boot(self) -> None:
         """Start the agent."""
-        if not self.gone and (self.agent is None or not self.agent.alive):
+        if not self.gone and not self.parked and (self.agent is None or not self.agent.alive):
             self.disturbed_ms = self.world.loop.now_ms
             self.agent = Agent(self.world, self.machine, self.identity, self)
 
@@ -278,94 +292,3 @@ class Node(Hands):
     def running(self) -> list[Copy]:
         """Copies whose process exists."""
         return [copy for copy in self.book.values() if copy.alive]
-
-
-class Provider(Hands):
-    """The provisioner's hands: nodes by order. With `supervised` an agent is restarted in place, unnoticed."""
-
-    def __init__(self, world: "World", *, supervised: bool) -> None:
-        self.world = world
-        self.supervised = supervised
-        self.image = Image()
-        self.machine = Machine(world.loop, "provisioner")
-        self.nodes: dict[int, Node] = {}
-        self.port_floor = 8_101
-        self.agent: Agent | None = None
-        self.fails = False
-        self.mute = False
-
-    def boot(self) -> None:
-        """Start the provisioner."""
-        identity = Identity("pool", POOL, 0, IP, 0, POOL, 0, ["process"], "boot")
-        if self.agent is None or not self.agent.alive:
-            self.agent = Agent(self.world, self.machine, identity, self)
-
-    def adopt(self, agent: Agent) -> list[Found]:
-        """The nodes in the book; what is left of a dead one is ended."""
-        found = []
-        for order, node in self.nodes.items():
-            is_alive = self._lives(node)
-            if not is_alive:
-                node.gone = True
-                node.end_group()
-            found.append(Found(str(order), order, "alive" if is_alive else "dead", node.name, 1))
-        return found
-
-    def _lives(self, node: Node) -> bool:
-        return not node.gone and (self.supervised or (node.agent is not None and node.agent.alive))
-
-    def agent_ended(self, node: Node) -> None:
-        """The agent of a node has died."""
-        if node.gone:
-            return
-        if self.supervised:
-            self.world.loop.after(self.world.loop.chance.randint(500, 6_000), node.boot)
-            return
-        self._hear(node)
-
-    def _hear(self, node: Node) -> None:
-        if self.agent is not None:
-            self.agent.after(3, lambda: self._finish(node))
-
-    def _finish(self, node: Node) -> None:
-        node.gone = True
-        node.end_group()
-        order, agent = node.identity.order, self.agent
-        if agent is not None:
-            agent.after(5, lambda: agent.feed(i.Exited(str(order), order, -9, "killed")))
-
-    def spawn(self, agent: Agent, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> None:
-        """Create a node."""
-        if epoch in self.nodes and self._lives(self.nodes[epoch]):
-            agent.feed(i.Spawned(key, epoch, 1, self.nodes[epoch].name))
-            return
-        if epoch in self.nodes or not isinstance(order, NodeOrder) or self.fails:
-            agent.feed(i.Exited(key, epoch, 127, "cannot be created"))
-            return
-        port = max(self.port_floor, order.port_floor)
-        self.port_floor = port + 1
-        node = self.nodes[epoch] = Node(self.world, order=epoch, port=port, slots=order.slots)
-        self.world.nodes[node.name] = node
-        if not self.mute:
-            node.boot()
-        agent.feed(i.Spawned(key, epoch, 1, node.name))
-
-    def stop(self, agent: Agent, key: str, epoch: int) -> None:
-        """Parking is another matter: not simulated."""
-
-    def kill(self, agent: Agent, key: str, epoch: int) -> None:
-        """Destroy a node; one that cannot be reached is tried again."""
-        node = self.nodes.get(epoch)
-        if node is None or node.gone:
-            return
-        if node.machine.is_cut and self.supervised:
-            agent.after(1_000, lambda: self.kill(agent, key, epoch))
-            return
-        node.disturbed_ms = self.world.loop.now_ms
-        self._finish(node)
-
-    def forget(self, key: str, epoch: int) -> None:
-        """Strike an ended node from the book."""
-        node = self.nodes.get(epoch)
-        if node is not None and node.gone:
-            del self.nodes[epoch]

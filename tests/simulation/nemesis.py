@@ -18,10 +18,10 @@ from sdk.contract.requests import (
     StopApp,
 )
 from sdk.contract.specs import AppSpec
-from tests.simulation.kafka import Record
+from tests.simulation import nemesis_broker, nemesis_clocks, nemesis_ghosts, nemesis_workers
 from tests.simulation.loop import Process
 from tests.simulation.machines import Copy, Node
-from tests.simulation.world import WIDE, World
+from tests.simulation.world import World
 
 #: Apps and nodes that requests may lead to, so that there is always room for what is wanted.
 APPS_MAX, NODES_MIN, NODES_MAX = 10, 4, 7
@@ -52,146 +52,6 @@ def plan_faults(
 def strike(world: World, fault: Fault) -> None:
     """Do it."""
     KINDS[fault.kind](world, Random(fault.chance))
-
-
-# --- workers -------------------------------------------------------------------------------------------
-
-
-def _worker(world: World, chance: Random) -> str:
-    """A worker, often the leader."""
-    leading = [worker.name for worker in world.living_workers() if worker.planning.leads]
-    return (
-        chance.choice(leading) if leading and chance.random() < 0.6 else chance.choice(sorted(world.workers))
-    )
-
-
-def _kill_worker(world: World, chance: Random) -> None:
-    world.kill_worker(_worker(world, chance), back_ms=chance.randint(200, 8_000))
-
-
-def _kill_all_workers(world: World, chance: Random) -> None:
-    back_ms = chance.randint(1_000, 30_000)
-    for name in world.workers:
-        world.kill_worker(name, back_ms=back_ms)
-
-
-def _at_append(world: World, chance: Random, name: str, work: Callable[[], None]) -> None:
-    """Do `work` right after a record of that worker was appended to the log: before it is acknowledged."""
-    left, before, marker = [chance.randint(1, 6)], world.broker.on_append, f"worker/{name}/".encode()
-
-    def look(record: Record) -> None:
-        before(record)
-        if left[0] and record.topic == world.topics.events and marker in record.value:
-            left[0] -= 1
-            if not left[0]:
-                world.loop.after(chance.choice([0, 0, 2, 5, 10]), work)
-
-    world.broker.on_append = look
-
-
-def _kill_worker_at_append(world: World, chance: Random) -> None:
-    name = _worker(world, chance)
-    _at_append(world, chance, name, lambda: world.kill_worker(name, back_ms=500))
-
-
-def _pause_worker_at_append(world: World, chance: Random) -> None:
-    name, for_ms = _worker(world, chance), chance.choice([500, 4_000, 9_000])
-    _at_append(world, chance, name, lambda: world.pause_worker(name, for_ms))
-
-
-def _stop_broker_at_append(world: World, chance: Random) -> None:
-    fault = chance.choice([_stop_broker, _pause_broker, _cut_worker])
-    _at_append(world, chance, _worker(world, chance), lambda: fault(world, chance))
-
-
-def _pause_worker(world: World, chance: Random) -> None:
-    world.pause_worker(_worker(world, chance), chance.choice([500, 2_000, 4_000, 9_000, 25_000]))
-
-
-def _cut_worker(world: World, chance: Random) -> None:
-    up, down = chance.choice([(True, False), (False, True), (True, True)])
-    world.cut(world.machines[_worker(world, chance)], up=up, down=down, for_ms=chance.randint(500, 20_000))
-
-
-def _rebalance(world: World, chance: Random) -> None:
-    del chance
-    world.workers_disturbed_ms = world.loop.now_ms
-    world.group.rebalance()
-
-
-# --- the broker ----------------------------------------------------------------------------------------
-
-
-def _stop_broker(world: World, chance: Random) -> None:
-    world.disturb_broker()
-    world.broker.stop()
-
-    def back() -> None:
-        world.disturb_broker()
-        world.broker.start()
-
-    world.loop.after(chance.choice([300, 2_000, 7_000, 15_000, 30_000]), back)
-
-
-def _pause_broker(world: World, chance: Random) -> None:
-    world.disturb_broker()
-    world.broker.pause()
-
-    def back() -> None:
-        world.disturb_broker()
-        world.broker.resume()
-
-    world.loop.after(chance.choice([300, 2_000, 5_000, 12_000]), back)
-
-
-def _step_clock(world: World, chance: Random) -> None:
-    world.disturb_broker()
-    world.broker.shift_ms += chance.choice([-60_000, -5_000, -900, 900, 5_000, 12_000, 60_000])
-
-
-def _lose_acks(world: World, chance: Random) -> None:
-    world.broker.lost_acks = chance.choice([0.1, 0.5])
-    world.disturb_broker()
-
-    def over() -> None:
-        world.disturb_broker()
-        world.broker.lost_acks = 0.0
-
-    world.loop.after(chance.randint(1_000, 15_000), over)
-
-
-def _slow_broker(world: World, chance: Random) -> None:
-    world.broker.slow_ms = chance.choice([50, 300, 900])
-    world.disturb_broker()
-
-    def over() -> None:
-        world.disturb_broker()
-        world.broker.slow_ms = 0
-
-    world.loop.after(chance.randint(1_000, 15_000), over)
-
-
-def _compact(world: World, chance: Random) -> None:
-    for number in range(WIDE):
-        world.broker.log(world.topics.commands, number).compact(chance.randint(0, 3))
-
-
-def _garbage(world: World, chance: Random) -> None:
-    if world.broker_up:
-        topics = world.topics
-        topic = chance.choice([topics.events, topics.heartbeats, topics.commands, topics.requests])
-        wide = topic in (topics.heartbeats, topics.commands)
-        number = chance.randrange(WIDE) if wide else 0
-        key = chance.choice([b"pool-home", b"\xff", b"node-10.0.0.1_8101"])
-        world.broker.append((topic, number), [(key, chance.choice([b"", b"{}", b"[1]", b"\xff\xfe"]))])
-
-
-def _say_again(world: World, chance: Random) -> None:
-    """A record of the log comes a second time, however late."""
-    log = world.broker.log(world.topics.events)
-    if world.broker_up and log.records:
-        record = chance.choice(log.records[-chance.choice([3, 30, 3_000]) :])
-        world.broker.append((record.topic, record.partition), [(record.key, record.value)])
 
 
 # --- nodes ---------------------------------------------------------------------------------------------
@@ -270,6 +130,12 @@ def _fault_provisioner(world: World, chance: Random) -> None:
         case _:
             provider.mute = True
             world.loop.after(20_000, lambda: setattr(provider, "mute", False))
+
+
+def _park(world: World, chance: Random) -> None:
+    """The platform is stopped in good order, and comes up again with the same nodes."""
+    down_ms = chance.choice([2_000, 20_000])
+    world.park(down_ms=down_ms, up_ms=down_ms + chance.choice([100, 5_000, 20_000]))
 
 
 # --- apps ----------------------------------------------------------------------------------------------
@@ -360,27 +226,16 @@ def _ask_policy(world: World, chance: Random) -> None:
 
 
 KINDS: dict[str, Callable[[World, Random], None]] = {
-    "kill worker": _kill_worker,
-    "kill all workers": _kill_all_workers,
-    "kill worker at append": _kill_worker_at_append,
-    "pause worker": _pause_worker,
-    "pause worker at append": _pause_worker_at_append,
-    "stop broker at append": _stop_broker_at_append,
-    "cut worker": _cut_worker,
-    "rebalance": _rebalance,
-    "stop broker": _stop_broker,
-    "pause broker": _pause_broker,
-    "step clock": _step_clock,
-    "lose acks": _lose_acks,
-    "slow broker": _slow_broker,
-    "compact": _compact,
-    "garbage": _garbage,
-    "say again": _say_again,
+    **nemesis_workers.KINDS,
+    **nemesis_broker.KINDS,
+    **nemesis_clocks.KINDS,
+    **nemesis_ghosts.KINDS,
     "crash node": _crash_node,
     "crash agent": _crash_agent,
     "pause node": _pause_node,
     "cut node": _cut_node,
     "provisioner": _fault_provisioner,
+    "park": _park,
     "app": _fault_app,
     "fail spawns": _fail_spawns,
     "ask app": _ask_app,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sdk.contract.requests import ChangePolicy, ConfigurePool, RestartApp, RunApp, StopApp
 from sdk.contract.specs import AppSpec
+from sdk.contract.topics import VIEW_TABLES
 from tests.simulation.differences import Violation
 from tests.simulation.nemesis import Fault, plan_faults, strike
 from tests.simulation.world import World, simulated_shell
@@ -113,14 +114,15 @@ def _heal(world: World, within_ms: int) -> None:
         last = world.broker.log(world.topics.events).records[-1].value
         checks.fail("silence after all", f"{checks.events - events} events, the last {last!r:.300}")
     if sum(log.end for log in _commands(world)) != commands:
-        checks.fail("silence after all", "orders are written again and again")
+        checks.fail("silence after all", "orders or rows are written again and again")
     if why := checks.unhealed():
         checks.fail("it heals", f"it was well, now {why}")
     checks.finish()
 
 
 def _commands(world: World) -> list:  # type: ignore[type-arg]
-    return [log for (topic, _), log in world.broker.logs.items() if topic == world.topics.commands]
+    written = (world.topics.commands, *map(world.topics.state, VIEW_TABLES))
+    return [log for (topic, _), log in world.broker.logs.items() if topic in written]
 
 
 def _ask_again(world: World) -> str:

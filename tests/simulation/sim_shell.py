@@ -70,8 +70,9 @@ class SimAppender:
         worker = self.worker
         outcomes = Outcomes(len(events))
         for index, (event_id, event, cause) in enumerate(events):
+            worker.world.checks.heartbeats.made(event_id, self.writer)
             value = encode_event(
-                event, event_id=event_id, cause=cause, writer=self.writer, at_ms=worker.loop.now_ms
+                event, event_id=event_id, cause=cause, writer=self.writer, at_ms=worker.machine.wall_ms
             )
             place = (worker.world.topics.events, 0)
             worker.producer.send(place, subject_of(event).encode(), value, partial(outcomes.set, index))
@@ -108,9 +109,18 @@ class Disk:
         self.now_ms = 0
         self.watches: dict[int, bytes] = {}
         self.letters: list[Any] = []
+        #: How long a batch takes to reach it; the worker stands still meanwhile.
+        self.slow_ms = 0
 
     def save(self, worker: "Worker") -> None:
-        """Rows, offset and checkpoints in one step."""
+        """Rows, offset and checkpoints in one step; a worker that dies meanwhile has saved nothing."""
+        if self.slow_ms:
+            worker.world.pause_worker(worker.name, self.slow_ms)
+            worker.loop.after(self.slow_ms, lambda: self._write(worker) if worker.alive else None)
+        else:
+            self._write(worker)
+
+    def _write(self, worker: "Worker") -> None:
         self.save_rows(worker)
         self.save_head(worker)
 

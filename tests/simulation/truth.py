@@ -15,7 +15,8 @@ class Truth:
     def able_ms(self, node: "Node") -> int:
         """How long the node's agent has been able to append, -1 if it is not."""
         world, agent = self.world, node.agent
-        if agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up:
+        mute = agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up
+        if mute or any(ghost.alive for ghost in node.haunted_by):
             return -1
         return world.loop.now_ms - max(node.disturbed_ms, world.broker_disturbed_ms)
 

@@ -30,6 +30,7 @@ from tables.watcher import Watcher
 from tests.simulation.kafka import Producer, Reader, Record
 from tests.simulation.loop import Machine, Process
 from tests.simulation.sim_shell import SHELL_TIME, Disk, SimAppender
+from tests.simulation.sim_views import ViewWriter
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -57,6 +58,7 @@ class Worker(Process):
         self.tick_producer = Producer(self, world.broker)
         self.state = State()
         self.built = False
+        self.readers: list[Reader] = []
         self.after(world.loop.chance.randint(300, 1_500), self._build)
 
     # --- running code of the shell ------------------------------------------------------------------
@@ -80,7 +82,7 @@ class Worker(Process):
         """SIGKILL."""
         super().kill()
         if self.built:
-            for reader in self._readers:
+            for reader in self.readers:
                 reader.close()
 
     # --- start --------------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ class Worker(Process):
         self.publisher = Publisher(state, self.appender, topics, world.events_id)  # type: ignore[arg-type]
         self.letters = Letters(self.appender, topics)  # type: ignore[arg-type]
         self.letters.restore(self.disk.letters)
+        self.views = ViewWriter(self)
         self._sent: deque[tuple[int, int]] = deque(maxlen=SENT_MAX)
         self._number = self._beats = 0
         self._others_ms = [-OTHERS_MS] * WIDE_PARTITIONS
@@ -118,15 +121,17 @@ class Worker(Process):
             (topics.commands, number): broker.log(topics.commands, number).end
             for number in range(WIDE_PARTITIONS)
         }
-        self._back_ends[topics.dead_letters, 0] = broker.log(topics.dead_letters).end
+        for topic in (topics.dead_letters, *self.views.topics):
+            self._back_ends[topic, 0] = broker.log(topic).end
         self._back_at: dict[Any, int] = dict.fromkeys(self._back_ends, 0)
         self.built = True
-        self._readers = [
+        self.readers = [
             Reader(self, broker, {(topics.events, 0): state.offset + 1}, self._read_log),
             Reader(self, broker, self._begin_watching(), self._read_heartbeats),
             Reader(self, broker, dict.fromkeys(self._back_ends, 0), self._read_back),
         ]
         world.group.join(self)
+        world.view_group.join(self)
         self._tick()
         self._beat()
         self._plan_turn(TURN_WITHIN_MS)
@@ -217,6 +222,8 @@ class Worker(Process):
         try:
             if record.topic == self.world.topics.commands:
                 self.publisher.read_back(record.key, record.value)
+            elif record.topic in self.views.topics:
+                self.views.viewing.read_back(record.topic, record.key, record.value)
             else:
                 self.letters.read_back(decode_letter(record.value).letter_key)
         except (ValueError, RecursionError) as error:
@@ -254,7 +261,7 @@ class Worker(Process):
         self._beats += 1
         source = f"service-{self.name}"
         place = (self.world.topics.heartbeats, partition_of(source))
-        beat = Beat(source, 0, self._beats, self.loop.now_ms)
+        beat = Beat(source, 0, self._beats, self.machine.wall_ms)
         self.tick_producer.send(place, source.encode(), beat, lambda _: None)
         self.after(BEAT_EVERY_MS, self._beat)
 
@@ -280,7 +287,8 @@ class Worker(Process):
         facts = facts_module.find_facts(self.watcher, topic_id=self.world.heartbeats_id, leads=leads)
         self._write_facts(self.outbox.due(facts, now_ms=now_ms, leads=leads))
         planning.turn(elapsed_ms)
-        if leads and all(self._back_at[at] >= end for at, end in self._back_ends.items()):
+        at_end = all(self._back_at[at] >= end for at, end in self._back_ends.items())
+        if leads and at_end:
             if not planning.is_deciding:
                 self.publisher.publish()
             self.letters.write()
@@ -290,6 +298,7 @@ class Worker(Process):
         else:
             self.publisher.follow()
         self._admit()
+        self.views.turn(readers_at_end=at_end)
         if now_ms - self._saved_ms >= SAVE_EVERY_MS:
             self._saved_ms = now_ms
             self.disk.save(self)

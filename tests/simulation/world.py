@@ -12,6 +12,7 @@ import streams.core.monotonic as monotonic_module
 import streams.core.planning as planning_module
 import tables.watcher as watcher_module
 import tests.simulation.workers as workers_module
+from agents.inputs import StopAsked
 from sdk.contract.codec import DecodeError, decode_orders, encode_request
 from sdk.contract.events import Decision
 from sdk.contract.orders import Orders
@@ -23,9 +24,11 @@ from tables.witness import Witness
 from tests.simulation.checkers import Checks
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
-from tests.simulation.machines import Node, Provider
+from tests.simulation.machines import Agent, Node
+from tests.simulation.provider import Provider
 from tests.simulation.sim_group import Group
 from tests.simulation.sim_shell import SHELL_TIME, Disk
+from tests.simulation.sim_views import ViewGroup
 from tests.simulation.workers import Worker
 
 LOOK_EVERY_MS = 2_000
@@ -44,13 +47,17 @@ class World:
         self.topics = Topics("watchkeep")
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
+        self.broker.on_ack = self.checks.heard_of
         #: Share of decisions that are folded aside and decided again.
         self.again_share = 0.2
         self.spawn_fail_share = 0.0
         self.broker_disturbed_ms = self.workers_disturbed_ms = self.loop.now_ms
+        #: True times at which the clock of a machine jumped.
+        self.jumped_at_ms: list[int] = []
         self.nodes: dict[str, Node] = {}
+        self.ghosts: list[Agent] = []
         self.provider = Provider(self, supervised=supervised)
-        self.group = Group(self)
+        self.group, self.view_group = Group(self), ViewGroup(self)
         self.disks = {f"worker-{number}": Disk() for number in range(workers)}
         self.machines = {name: Machine(self.loop, name) for name in self.disks}
         self.workers: dict[str, Worker] = {}
@@ -62,6 +69,7 @@ class World:
             self.start_worker(name)
         self.provider.boot()
         self.group.watch()
+        self.view_group.watch()
         self._look()
 
     # --- small services -----------------------------------------------------------------------------
@@ -78,6 +86,8 @@ class World:
     def _appended(self, record: Record) -> None:
         if record.topic == self.topics.events:
             self.checks.appended(record)
+        elif record.topic == self.topics.heartbeats:
+            self.checks.heartbeats.take(record)
 
     def _look(self) -> None:
         self.checks.look()
@@ -166,28 +176,59 @@ class World:
         """Note that a fault of the broker began or ended."""
         self.broker_disturbed_ms = self.loop.now_ms
 
+    def park(self, *, down_ms: int, up_ms: int) -> None:
+        """`down`: workers and provisioner are told to stop; `up` after that."""
+        agent = self.provider.agent
+        if agent is None or not agent.alive:
+            return
+        agent.resume()
+        agent.feed(StopAsked())
+        for name in self.workers:
+            self.kill_worker(name, back_ms=up_ms)
+        self.loop.after(down_ms, agent.kill)
+        self.loop.after(up_ms, self.provider.boot)
+
     def heal(self) -> None:
         """Everything that was done is undone."""
-        self.broker.lost_acks, self.broker.slow_ms = 0.0, 0
-        # Kills that wait for an append wait no longer.
+        self.broker.lost_acks, self.broker.slow_ms, self.broker.late_share = 0.0, 0, 0.0
+        # Faults that wait for a write wait no longer.
         self.broker.on_append = self._appended
+        self.broker.on_send = lambda _process, _place: None
         self.spawn_fail_share = 0.0
-        self.provider.fails = self.provider.mute = False
         self.disturb_broker()
         self.broker.start()
         self.broker.resume()
-        for machine in [*self.machines.values(), self.provider.machine]:
-            self.mend(machine)
+        self._heal_workers()
+        self._heal_nodes()
+        self._heal_provisioner()
+
+    def _heal_workers(self) -> None:
+        for disk in self.disks.values():
+            disk.slow_ms = 0
         for name, worker in self.workers.items():
+            self.mend(self.machines[name])
+            for reader in worker.readers:
+                reader.stalled = False
             worker.resume()
             self.start_worker(name)
+
+    def _heal_nodes(self) -> None:
+        for ghost in self.ghosts:
+            ghost.kill()
         for node in self.nodes.values():
             self.mend(node.machine)
             for process in [node.agent, *node.book.values()]:
                 if process is not None:
                     process.resume()
-        if self.provider.agent is not None:
-            self.provider.agent.resume()
+
+    def _heal_provisioner(self) -> None:
+        agent = self.provider.agent
+        self.provider.fails = self.provider.mute = False
+        self.mend(self.provider.machine)
+        if agent is not None:
+            agent.resume()
+            if agent.state.is_stopping:
+                agent.kill()
         self.provider.boot()
 
     def digest(self) -> str:

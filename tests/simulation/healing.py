@@ -1,0 +1,67 @@
+"""What is to be well again after the faults. Part of the simulator's judges."""
+
+from typing import TYPE_CHECKING
+
+from tables.orders import orders_for
+from tables.state import State
+from tests.simulation.differences import plain
+from tests.simulation.sim_views import view_fault
+
+if TYPE_CHECKING:
+    from tests.simulation.checkers import Checks
+
+
+def unhealed(checks: "Checks") -> str:
+    """What is not well yet; empty if everything is."""
+    state, world = checks.state, checks.world
+    if why := _unhealed_pool(state):
+        return why
+    for app, row in state.apps.items():
+        if not row.wanted or row.gave_up:
+            continue
+        copy = checks.copy_of(app, row.generation)
+        if row.phase != "running" or row.silent or copy is None or copy.hung:
+            return f"{app} is {row.phase}, {row.pending_reason or 'placed'}, process {copy is not None}"
+    for node in world.nodes.values():
+        for copy in node.running():
+            if not checks.is_rightful(copy):
+                return f"{copy.name} runs on {node.name}"
+    if state.brake.engaged >= 0 or state.brake.band != "calm":
+        return f"the brake: {state.brake}"
+    return _unpublished(checks)
+
+
+def _unhealed_pool(state: State) -> str:
+    for pool in state.pools.values():
+        active = [
+            row
+            for row in state.nodes.values()
+            if row.pool == pool.pool and row.status == "active" and not row.draining
+        ]
+        # More than wanted is allowed: a node that came back serves as a free one.
+        if pool.silent:
+            return f"{pool.pool} has a silent provisioner"
+        if len(active) < pool.nodes or any(row.silent for row in active):
+            return f"{pool.pool} has {len(active)} of {pool.nodes} nodes"
+    return ""
+
+
+def _unpublished(checks: "Checks") -> str:
+    state, world = checks.state, checks.world
+    leaders = [worker for worker in world.living_workers() if worker.planning.leads]
+    if len(leaders) != 1:
+        return f"{len(leaders)} leaders"
+    standing = world.standing_orders()
+    for reporter in [*state.nodes, *state.pools]:
+        wanted = orders_for(state, reporter, topic_id=world.events_id)
+        if wanted is None:
+            continue
+        there = standing.get(reporter)
+        if there is None or plain(there) != plain(wanted):
+            return f"orders of {reporter} stand as {there}"
+    if world.group.committed < world.broker.log(world.topics.requests).end:
+        return "requests wait"
+    if any(worker.letters.pending for worker in leaders):
+        return "letters wait"
+    fault = view_fault(world)
+    return f"the view: {fault}" if fault else ""
