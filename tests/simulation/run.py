@@ -34,6 +34,9 @@ SCALED = {
     "brake_calm_ms": 3_000,
     "app_good_run_ms": 20_000,
     "app_give_up_window_ms": 30_000,
+    "app_give_up_after": 4,
+    "pool_degraded_after": 2,
+    "pool_nodes_max": 9,
 }
 
 

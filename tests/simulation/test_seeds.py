@@ -38,8 +38,8 @@ def test_mutant_when_its_seed_is_replayed(name: str) -> None:
     verdict = run_mutant(mutant, seed)
 
     assert verdict.checker == checker, (
-        f"seed {seed} ends with {verdict.checker or 'nothing found'!r}, not {checker!r}. A change of the platform or of "
-        f"the simulator moves what a seed does: hunt again with `python -m tests.simulation.hunting {name!r}` and "
+        f"seed {seed} ends with {verdict.checker or 'nothing found'!r}, not {checker!r}. A change of the platform "
+        f"or of the simulator moves what a seed does: hunt again (`python -m tests.simulation.hunting {name!r}`) and "
         f"write the line it prints into CAUGHT. If 2,000 seeds find nothing, the guard is not seen any more."
     )
 

@@ -19,6 +19,7 @@ from sdk.contract.orders import Orders
 from sdk.contract.requests import Request
 from sdk.contract.topics import Topics, partition_of
 from tables.decide import decide
+from tables.facts import FactOutbox
 from tables.state import State
 from tables.witness import Witness
 from tests.simulation.checkers import Checks
@@ -252,6 +253,8 @@ def simulated_shell(world: World) -> Iterator[None]:
         (planning_module, "random", SHELL_TIME),
         (planning_module, "decide", judged),
         (monotonic_module, "now_ms", SHELL_TIME.now_ms),
+        # So few that they are forgotten: then a fact is written and refused once more.
+        (FactOutbox, "REFUSED_MAX", 8),
         (watcher_module, "WIDE_PARTITIONS", WIDE),
         (workers_module, "WIDE_PARTITIONS", WIDE),
     ]
