@@ -106,12 +106,18 @@ def _start_missing(turn: Turn, key: str, order: AppOrder | NodeOrder) -> None:
     epoch = epoch_of(order)
     if thing is not None and not thing.parked and (thing.status != "exited" or thing.epoch >= epoch):
         return
-    if isinstance(order, AppOrder) and (order.kill or (state.is_isolated and order.on_isolation == "stop")):
+    if isinstance(order, AppOrder) and order.kill:
+        return
+    waits = isinstance(order, AppOrder) and state.is_isolated and order.on_isolation == "stop"
+    if waits and thing is not None and thing.parked:
         return
     if thing is not None and thing.status == "exited":
         turn.do(Forget(key, thing.epoch))
-    state.things[key] = Thing(key, epoch, "starting", turn.now_ms, order=order)
+    # What waits for the end of isolation is named all the same: by a report under these orders that is silent about
+    # it, it would be lost.
+    state.things[key] = Thing(key, epoch, "starting", turn.now_ms, order=order, parked=waits)
     turn.save()
-    turn.do(Spawn(key, epoch, order))
+    if not waits:
+        turn.do(Spawn(key, epoch, order))
     if state.identity.kind == "pool":
         state.is_changed = True

@@ -88,7 +88,7 @@ def main(*, minutes: float, seed: int, as_json: bool, keep: bool) -> None:
 
 
 def make_result(audited: Audited, machine: Machine, folder: Path) -> Result:
-    """The object: void if the machine could not carry the load, unless something is wrong, which no lack of load excuses."""
+    """The object: void if the machine could not carry the load, which is no excuse if something is wrong."""
     notes = [f"violation: {found.rule}: {found.text}" for found in audited.findings[:_TOLD]]
     if audited.findings:
         notes.append(f"{len(audited.findings)} violations in all; topics, logs and journal are in {folder}")

@@ -26,9 +26,12 @@ class Target(NamedTuple):
     """A figure's name, which ends in what it is, and what it ought to reach."""
 
     name: str
+    #: 0 of a figure that ought to be high: nothing is asked of it.
     reach: float
     unit: str = "ms"
     better: Literal["lower", "higher"] = "lower"
+    #: Places after the point.
+    digits: int = 1
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -92,7 +95,7 @@ def make_figure(target: Target, values: Sequence[float]) -> Figure:
     if not values:
         raise BenchError(f"{target.name}: no round gave a value.")
     # A tenth is enough for times and counts, and too coarse for a share.
-    digits = 3 if target.name.endswith("_ratio") else 1
+    digits = 3 if target.name.endswith("_ratio") else target.digits
     rounded = [round(float(value), digits) for value in values]
     if target.name.endswith("_max"):
         value = max(rounded)

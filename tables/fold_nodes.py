@@ -19,7 +19,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import node_id, split_node_id
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
-from tables.state import State, holds_slot, is_node_alive, is_order_open
+from tables.state import State, holds_slot, is_order_open
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -177,15 +177,9 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
 
 def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
     """Nodes of a pool that live or are being created; `staying` leaves out those that drain."""
-    count = 0
-    for offset in state.orders_of_pool.get(pool, ()):
-        order = state.orders[str(offset)]
-        node = state.node_of_order.get(offset)
-        if node is None:
-            count += is_order_open(state, order)
-        elif is_node_alive(state, node):
-            count += not (staying and state.nodes[node].draining)
-    return count
+    coming = sum(state.orders[str(offset)].pool == pool for offset in state.open_orders)
+    live = state.live_nodes.get(pool, ())
+    return coming + (sum(not state.nodes[node].draining for node in live) if staying else len(live))
 
 
 def _order_withdrawn(state: State, event: NodeOrderWithdrawn, _meta: "Meta") -> str:

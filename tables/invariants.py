@@ -1,72 +1,98 @@
 """What always holds of a state; the twin of the rules in the fold. Pure; used by tests, `verify` and the simulator."""
 
+from collections.abc import Iterable, Iterator
+
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
-from tables.state import State, holds_slot, is_at_rest, is_hosted, is_order_open, used_slots
+from tables.rows import AppRow, NodeRow, OrderRow
+from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, used_slots
 
 
-def check_invariants(state: State) -> list[str]:
-    """Every sentence that does not hold, for people; empty if all is well."""
-    return [*_nodes(state), *_apps(state), *_orders(state), *_wakes(state), *_rest(state)]
+def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list[str]:
+    """Every sentence that does not hold, for people; empty if all is well.
+
+    With `touched`, the rows that changed since all was well, only they and what hangs on them are looked at.
+    """
+    if touched is None:
+        keys = {(table, key) for table, key, _ in state.all_rows()}
+        return [*_check(state, keys), *_ports(state), *_rest(state)]
+    return [*_check(state, _widened(state, touched)), *_rest(state)]
 
 
-def _nodes(state: State) -> list[str]:
-    broken = []
-    for key, node in state.nodes.items():
-        if node.node != key:
-            broken.append(f"node {key}: the row names {node.node}")
-        if str(node.order) not in state.orders:
-            broken.append(f"node {key}: no order {node.order}")
-        if not node.lineage <= node.registration <= state.offset:
-            broken.append(f"node {key}: lineage {node.lineage}, registration {node.registration}")
-        if node.status == "active" and used_slots(state, key) > node.slots:
-            broken.append(f"node {key}: {used_slots(state, key)} of {node.slots} slots taken")
+def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
+    """The rows and those that a sentence about one of them may be about."""
+    keys = set(touched)
+    for table, key in list(keys):
+        if table == "orders" and (node := state.node_of_order.get(int(key))) is not None:
+            keys.add(("nodes", node))
+        elif table == "apps" and state.apps[key].node:
+            keys.add(("nodes", state.apps[key].node))
+        elif table == "nodes" and key in state.nodes:
+            keys.add(("orders", str(state.nodes[key].order)))
+    for table, key in list(keys):
+        if table == "nodes":
+            keys.update(("apps", app) for app in state.apps_of_node.get(key, ()))
+    return keys
+
+
+def _check(state: State, keys: Iterable[Key]) -> Iterator[str]:
+    for table, key in keys:
+        row = state.tables[table].get(key)
+        match row:
+            case NodeRow():
+                yield from _node(state, key, row)
+            case AppRow():
+                yield from _app(state, key, row)
+            case OrderRow():
+                yield from _order(state, key, row)
+        wake = getattr(row, "wake", None)
+        if (wake is not None and not wake.fired) != ((table, key) in state.waking):
+            yield f"{table} {key}: the index of wakes is wrong"
+
+
+def _node(state: State, key: str, node: NodeRow) -> Iterator[str]:
+    if node.node != key:
+        yield f"node {key}: the row names {node.node}"
+    if str(node.order) not in state.orders:
+        yield f"node {key}: no order {node.order}"
+    if not node.lineage <= node.registration <= state.offset:
+        yield f"node {key}: lineage {node.lineage}, registration {node.registration}"
+    if node.status == "active" and used_slots(state, key) > node.slots:
+        yield f"node {key}: {used_slots(state, key)} of {node.slots} slots taken"
+    if (node.status == "active") != (key in state.live_nodes.get(node.pool, ())):
+        yield f"node {key}: the index of living nodes is wrong"
+
+
+def _ports(state: State) -> Iterator[str]:
     ports = [(node.ip, node.port) for node in state.nodes.values()]
     if len(set(ports)) != len(ports):
-        broken.append("two nodes have one ip and port")
-    return broken
+        yield "two nodes have one ip and port"
 
 
-def _apps(state: State) -> list[str]:
-    broken = []
-    for key, app in state.apps.items():
-        if app.phase not in TRANSITIONS:
-            broken.append(f"app {key}: unknown phase {app.phase}")
-        if app.generation > state.offset:
-            broken.append(f"app {key}: generation {app.generation} lies ahead of the log")
-        if holds_slot(app) and app.node not in state.nodes:
-            broken.append(f"app {key}: placed on unknown node {app.node}")
-        if app.node and key not in state.apps_of_node.get(app.node, ()):
-            broken.append(f"app {key}: missing in the index of {app.node}")
-        if app.silent and app.phase not in ("running", "condemned"):
-            broken.append(f"app {key}: silent while {app.phase}")
-        if app.gave_up and holds_slot(app) and is_hosted(state, app):
-            broken.append(f"app {key}: given up and running")
-        if (key in state.open_apps) == is_at_rest(state, app):
-            broken.append(f"app {key}: the index of open apps is wrong")
-    return broken
+def _app(state: State, key: str, app: AppRow) -> Iterator[str]:
+    if app.phase not in TRANSITIONS:
+        yield f"app {key}: unknown phase {app.phase}"
+    if app.generation > state.offset:
+        yield f"app {key}: generation {app.generation} lies ahead of the log"
+    if holds_slot(app) and app.node not in state.nodes:
+        yield f"app {key}: placed on unknown node {app.node}"
+    if app.node and key not in state.apps_of_node.get(app.node, ()):
+        yield f"app {key}: missing in the index of {app.node}"
+    if app.silent and app.phase not in ("running", "condemned"):
+        yield f"app {key}: silent while {app.phase}"
+    if app.gave_up and holds_slot(app) and is_hosted(state, app):
+        yield f"app {key}: given up and running"
+    if (key in state.open_apps) == is_at_rest(state, app):
+        yield f"app {key}: the index of open apps is wrong"
 
 
-def _orders(state: State) -> list[str]:
-    broken = []
-    for key, order in state.orders.items():
-        if str(order.order) != key:
-            broken.append(f"order {key}: the row names {order.order}")
-        if (order.order in state.open_orders) != is_order_open(state, order):
-            broken.append(f"order {key}: the index of open orders is wrong")
-        if order.pool not in state.pools:
-            broken.append(f"order {key}: unknown pool {order.pool}")
-    return broken
-
-
-def _wakes(state: State) -> list[str]:
-    broken = []
-    for table, key, row in state.all_rows():
-        wake = getattr(row, "wake", None)
-        waiting = wake is not None and not wake.fired
-        if waiting != ((table, key) in state.waking):
-            broken.append(f"{table} {key}: the index of wakes is wrong")
-    return broken
+def _order(state: State, key: str, order: OrderRow) -> Iterator[str]:
+    if str(order.order) != key:
+        yield f"order {key}: the row names {order.order}"
+    if (order.order in state.open_orders) != is_order_open(state, order):
+        yield f"order {key}: the index of open orders is wrong"
+    if order.pool not in state.pools:
+        yield f"order {key}: unknown pool {order.pool}"
 
 
 def _rest(state: State) -> list[str]:

@@ -43,6 +43,8 @@ class State:
         self.open_apps: set[str] = set()
         #: Nodes that a decision may be due about: silent, draining, or their provider says they are gone.
         self.open_nodes: set[str] = set()
+        #: Pool -> its nodes whose registration is in force; all the others are history.
+        self.live_nodes: dict[str, set[str]] = {}
         #: Orders that may still bring a node.
         self.open_orders: set[int] = set()
         self.node_of_order: dict[int, str] = {}
@@ -150,6 +152,11 @@ class State:
             case NodeRow():
                 self.node_of_order[row.order] = key
                 self.open_orders.discard(row.order)
+                live = self.live_nodes.setdefault(row.pool, set())
+                if row.status == "active":
+                    live.add(key)
+                else:
+                    live.discard(key)
                 self._open_or_close_node(row)
                 self._reopen_apps_of(key)
             case OrderRow():

@@ -144,21 +144,24 @@ class Watcher:
         if not self.is_fresh_everywhere():
             return None
         overdue = nodes = 0
-        for node, row in self.state.nodes.items():
-            if row.status != "active" or self.state.orders[str(row.order)].ended:
-                continue
-            nodes += 1
-            watch = self.watches[row.partition]
-            last = self._heard_ms(watch, node)
-            overdue += last is not None and watch.is_overdue(last, self.policy)
+        rows, orders, policy = self.state.nodes, self.state.orders, self.policy
+        for live in self.state.live_nodes.values():
+            for node in live:
+                row = rows[node]
+                if orders[str(row.order)].ended:
+                    continue
+                nodes += 1
+                watch = self.watches[row.partition]
+                last = self._heard_ms(watch, node)
+                overdue += last is not None and watch.is_overdue(last, policy)
         return overdue, nodes
 
     def _heard_ms(self, watch: PartitionWatch, node: str) -> int | None:
         """Clock at which a node was last heard: its report, its hello, or where waiting for it began."""
         session, greeted = watch.sessions.get(node), watch.hellos.get(node)
-        heard = [session.last_ms] if session is not None else []
-        heard += [greeted.clock_ms] if greeted is not None else []
-        return max(heard, default=None)
+        if session is None:
+            return greeted.clock_ms if greeted is not None else None
+        return session.last_ms if greeted is None else max(session.last_ms, greeted.clock_ms)
 
     def _entry(self, node: str, app: str, generation: int) -> AppEntry | None:
         """What the newest report in force says of a generation."""

@@ -21,9 +21,18 @@ from streams.commands.shared import HelpfulCommand
 )
 @click.option("--mutant", help="Switch off this guard first; `list` names them all.")
 @click.option("--shrink/--no-shrink", default=True, help="Look for the fewest faults that fail the same way.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes to run seeds on; as many as cores if not given."
+)
 @click.pass_context
 def simulate(
-    ctx: click.Context, seed: int, seeds: int, hours: float | None, mutant: str | None, shrink: bool
+    ctx: click.Context,
+    seed: int,
+    seeds: int,
+    hours: float | None,
+    mutant: str | None,
+    shrink: bool,
+    jobs: int | None,
 ) -> None:
     r"""Run workers, agents and Kafka in virtual time, break them, and judge what happens.
 
@@ -32,12 +41,13 @@ def simulate(
     \b
     Examples:
       python cli.py simulate --seed 7
-      python cli.py simulate --seed 1 --seeds 100
+      python cli.py simulate --seed 1 --seeds 2000 --jobs 2
       python cli.py simulate --seed 1 --hours 5
       python cli.py simulate --mutant terms --seed 3
     """
     import logging
 
+    from tests.simulation.parallel import cores
     from tests.simulation.report import say_mutants, simulate_seeds
 
     logging.disable(logging.WARNING)
@@ -45,7 +55,13 @@ def simulate(
         say_mutants(click.echo)
         return
     good = simulate_seeds(
-        click.echo, seed=seed, seeds=seeds, hours=hours, mutant=mutant or "", shrinking=shrink
+        click.echo,
+        seed=seed,
+        seeds=seeds,
+        hours=hours,
+        mutant=mutant or "",
+        shrinking=shrink,
+        jobs=jobs or cores(),
     )
     if not good:
         ctx.exit(FAILED)

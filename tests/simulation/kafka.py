@@ -7,7 +7,7 @@ is away, changes of leader that step its clock, compaction.
 
 import bisect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.simulation.loop import Loop, Process, Work
 
@@ -23,6 +23,8 @@ GIVE_UP_MS = 3_000
 RETRY_MS = 100
 #: Time of a late request: what came in between may be newer, also from the same producer.
 LATE_MS = (500, 9_000)
+#: Append times this far apart are no news: ticks are, at the most. The smallest step of the broker's clock is more.
+DOZE_STEP_MS = 800
 #: A reader that cannot reach the broker tries again.
 READ_AGAIN_MS = 300
 
@@ -37,6 +39,17 @@ class Record(NamedTuple):
     key: bytes | None
     #: Bytes; on the heartbeats the decoded record, or bytes that are garbage.
     value: Any
+    #: Offset of an earlier report that says the same, ages apart; -1 if nobody knows of one.
+    same_as: int = -1
+
+
+class Listener(Protocol):
+    """Who wants to know that a partition has grown."""
+
+    dozes: bool
+
+    def wake(self) -> None:
+        """It has grown, or the broker is back."""
 
 
 class Partition:
@@ -45,7 +58,7 @@ class Partition:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.end = 0
-        self.readers: list[Reader] = []
+        self.readers: list[Listener] = []
 
     def since(self, offset: int) -> list[Record]:
         """Records from `offset` on."""
@@ -87,6 +100,8 @@ class Broker:
         self.slow_ms = 0
         self.logs: dict[Place, Partition] = {}
         self._parked: list[Work] = []
+        #: Called before it does not answer any more.
+        self.on_away: Callable[[], None] = lambda: None
         #: Called with each record right after it was appended.
         self.on_append: Callable[[Record], None] = lambda _: None
         #: Called when a producer of a worker is handed a record, and when a writer hears where its records stand.
@@ -103,11 +118,18 @@ class Broker:
 
     def latency(self) -> int:
         """One way through the network."""
-        chance = self.loop.chance
-        return chance.randint(*LATENCY_MS) + (chance.randint(0, self.slow_ms) if self.slow_ms else 0)
+        (low, high), random = LATENCY_MS, self.loop.chance.random
+        way_ms = int(low + random() * (high + 1 - low)) if low < high else low
+        return way_ms + int(random() * (self.slow_ms + 1)) if self.slow_ms else way_ms
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is wrong with it: then what is sent stands, and is acknowledged, at once."""
+        return self.alive and not (self.paused or self.slow_ms or self.lost_acks or self.late_share)
 
     def pause(self) -> None:
         """SIGSTOP: what arrives waits in its sockets."""
+        self.on_away()
         self.paused = True
 
     def resume(self) -> None:
@@ -125,6 +147,7 @@ class Broker:
 
     def stop(self) -> None:
         """It is away; what waited in its sockets is lost."""
+        self.on_away()
         self.alive = False
         self._parked.clear()
 
@@ -166,6 +189,26 @@ class Broker:
         if firsts is not None:
             self.on_ack(request, firsts)
         answer(firsts)
+
+    def append_calmly(
+        self, place: Place, key: bytes | None, value: Any, *, same_as: int = -1, is_news: bool = False
+    ) -> int:
+        """Append one record to the heartbeats, at once; its offset. Who dozes is not woken unless it is news.
+
+        A step of the clock is: what sleepers wait for was counted without one.
+        """
+        log = self.logs.get(place) or self.log(*place)
+        stamp, records = self.loop.now_ms + self.shift_ms, log.records
+        offset = log.end
+        wakes = is_news or (records and not 0 <= stamp - records[-1].timestamp <= DOZE_STEP_MS)
+        record = Record(*place, offset, stamp, key, value, same_as)
+        records.append(record)
+        log.end = offset + 1
+        self.on_append(record)
+        for reader in log.readers:
+            if wakes or not reader.dozes:
+                reader.wake()
+        return offset
 
     def append(self, place: Place, batch: Batch) -> int:
         """Append records; the first offset."""
@@ -270,10 +313,12 @@ class Reader:
         self._broker = broker
         self._positions = positions
         self._take = take
-        self._planned = False
+        #: It is about to read.
+        self.is_planned = False
         self.closed = False
-        #: Its fetches are not answered.
-        self.stalled = False
+        #: Records without news do not wake it.
+        self.dozes = False
+        self._stalled = False
         for place in positions:
             broker.log(*place).readers.append(self)
         self.wake()
@@ -288,19 +333,43 @@ class Reader:
 
     def wake(self) -> None:
         """There may be something."""
-        if not self._planned:
-            self._planned = True
+        if not self.is_planned:
+            self.is_planned = True
             self._process.after(self._broker.latency(), self._poll)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether its fetches are not answered."""
+        return self._stalled
+
+    @stalled.setter
+    def stalled(self, stalled: bool) -> None:
+        self._process.settle()
+        self._stalled = stalled
+
+    @property
+    def can_read(self) -> bool:
+        """Whether a fetch would answer."""
+        machine, broker = self._process.machine, self._broker
+        is_cut = machine.cut_up or machine.cut_down or self._stalled
+        return not is_cut and broker.alive and not broker.paused
+
     def _poll(self) -> None:
-        self._planned = False
+        self.is_planned = False
         if self.closed:
             return
         broker = self._broker
-        if self.stalled or self._process.machine.is_cut or not broker.alive or broker.paused:
-            self._planned = True
+        if not broker.alive or broker.paused:
+            return  # It wakes all who read when it is back.
+        if self.can_read:
+            self.read()
+        else:
+            self.is_planned = True
             self._process.after(READ_AGAIN_MS, self._poll)
-            return
+
+    def read(self) -> None:
+        """Read to the end."""
+        broker = self._broker
         batches = {}
         for place, position in self._positions.items():
             log = broker.log(*place)

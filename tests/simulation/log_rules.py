@@ -41,6 +41,9 @@ class LogRules:
         """`heard` gives the records of a heartbeat partition, decoded, the one of offset n at n."""
         self._heard = heard
         self.state = State()
+        #: Rows that changed since their invariants were checked, and the offset up to which all rows were.
+        self._touched = self.state.listen()
+        self._whole_at = -1
         self.policies = [Policy()]
         self.events = 0
         self.dropped = 0
@@ -63,8 +66,9 @@ class LogRules:
         found = []
         if outcome.raised:
             found.append(Finding("rules answer", outcome.dropped))
-        if broken := check_invariants(self.state):
+        if broken := check_invariants(self.state, self._touched):
             found.append(Finding("invariants", f"{broken[0]} after {said.event}"))
+        self._touched.clear()
         if outcome.accepted:
             found += self._judge_accepted(said, meta)
             found += [before] if before else []
@@ -74,6 +78,13 @@ class LogRules:
         self._ids.add(said.id)
         self.folded(said, meta, outcome)
         return found
+
+    def broken(self) -> str:
+        """The first invariant that does not hold, whatever changed; empty if all do, or nothing is new."""
+        if self._whole_at == self.state.offset:
+            return ""
+        self._whole_at = self.state.offset
+        return next(iter(check_invariants(self.state)), "")
 
     def judge_before(self, event: Event) -> Finding | None:
         """What would be wrong with an event if the fold accepts it; the state is the one before it."""
@@ -112,8 +123,11 @@ class LogRules:
             return Finding("one verdict per silence", str(event))
         self._silences.add(key)
         records = self._heard(event.partition)
-        faults = [silence_fault(records, event, policy) for policy in self.policies]
-        return Finding("silence is justified", f"{faults[-1]}: {event}") if all(faults) else None
+        # One policy that justifies it is enough; most often it is the latest.
+        if not all(silence_fault(records, event, policy) for policy in reversed(self.policies)):
+            return None
+        fault = silence_fault(records, event, self.policies[-1])
+        return Finding("silence is justified", f"{fault}: {event}")
 
 
 class Said(NamedTuple):

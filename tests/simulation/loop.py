@@ -17,20 +17,31 @@ class Loop:
         self.now_ms = BEGIN_MS
         #: Chance of the world (latencies, drawn ids); the nemesis has its own.
         self.chance = Random(seed)
-        self._heap: list[tuple[int, int, Work]] = []
+        self._heap: list[tuple[int, int, Process | None, Work]] = []
         self._count = 0
+        #: Whose code runs now; what happens outside of processes leaves it as it is.
+        self.running: Process | None = None
 
-    def after(self, delay_ms: int, work: Work) -> None:
-        """Do `work` later."""
-        self._count += 1
-        heapq.heappush(self._heap, (self.now_ms + max(0, delay_ms), self._count, work))
+    def after(self, delay_ms: int, work: Work, process: "Process | None" = None) -> None:
+        """Do `work` later, of a process if it still lives then."""
+        self._count = count = self._count + 1
+        heapq.heappush(
+            self._heap, (self.now_ms + delay_ms if delay_ms > 0 else self.now_ms, count, process, work)
+        )
 
     def run_until(self, end_ms: int) -> None:
         """Let time pass."""
-        heap = self._heap
+        heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end_ms:
-            self.now_ms, _, work = heapq.heappop(heap)
-            work()
+            self.now_ms, _, process, work = pop(heap)
+            if process is None:
+                work()
+            elif process.alive:
+                if process.paused:
+                    process.wait(work)
+                else:
+                    self.running = process
+                    work()
         self.now_ms = end_ms
 
     @property
@@ -47,8 +58,10 @@ class Machine:
         self.name = name
         #: Its clock runs this much faster than true time.
         self.drift = 1.0 + loop.chance.uniform(-0.005, 0.005)
-        #: How far its monotonic clock has jumped ahead, and its wall clock either way, ms.
-        self.jumped_ms = 0
+        #: Processes that count turns instead of taking them: they settle before its clock jumps.
+        self.residents: list[Process] = []
+        self._jumped_ms = 0
+        #: How far its wall clock was set either way, ms.
         self.wall_shift_ms = 0
         #: Nothing gets from here to the broker, or from the broker to here.
         self.cut_up = False
@@ -57,7 +70,22 @@ class Machine:
     @property
     def mono_ms(self) -> float:
         """Its monotonic clock."""
-        return 1e6 + self.loop.passed_ms * self.drift + self.jumped_ms
+        return self.mono_at_ms(self.loop.now_ms)
+
+    def mono_at_ms(self, at_ms: int) -> float:
+        """What it showed or will show at this true time, without jumps to come."""
+        return 1e6 + (at_ms - BEGIN_MS) * self.drift + self._jumped_ms
+
+    @property
+    def jumped_ms(self) -> int:
+        """How far its monotonic clock has jumped ahead, ms."""
+        return self._jumped_ms
+
+    @jumped_ms.setter
+    def jumped_ms(self, jumped_ms: int) -> None:
+        for process in self.residents:
+            process.settle()
+        self._jumped_ms = jumped_ms
 
     @property
     def wall_ms(self) -> int:
@@ -83,7 +111,7 @@ class Process:
 
     def after(self, delay_ms: int, work: Work) -> None:
         """Do `work` later, if it still lives then."""
-        self.loop.after(delay_ms, lambda: self.run(work))
+        self.loop.after(delay_ms, work, self)
 
     def run(self, work: Work) -> None:
         """Do `work` now, or when it is continued."""
@@ -92,7 +120,15 @@ class Process:
         if self.paused:
             self._backlog.append(work)
         else:
+            self.loop.running = self
             work()
+
+    def settle(self) -> None:
+        """Be where all its turns until now would have brought it; who takes each of them is there."""
+
+    def wait(self, work: Work) -> None:
+        """Do `work` when it is continued."""
+        self._backlog.append(work)
 
     def pause(self) -> None:
         """SIGSTOP."""

@@ -5,6 +5,7 @@ moves first and a cut turn waits 50 ms, only the newest record waits to be sent,
 """
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,11 +13,12 @@ import msgspec
 from agents import inputs as i
 from agents.clock import BoundedClock
 from agents.runner import advance, next_wake
-from agents.state import Found, Identity, Image, first_state, is_beat_welcome
+from agents.state import Found, Identity, Image, State, first_state, is_beat_welcome
 from sdk.contract.heartbeats import Hello
 from sdk.contract.ids import node_id
 from sdk.contract.orders import AppOrder, NodeOrder
 from tests.simulation.loop import Machine, Process, Work
+from tests.simulation.resting import PULSE_MS, Rest, steady_until
 from tests.simulation.sim_link import Link
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ IP = "10.0.0.1"
 BEAT_EVERY_MS = 5_000
 BEAT_AGAIN_MS = 1_000
 READ_FIRST_MS = 50
-PULSE_MS = 500
 
 
 class Agent(Process):
@@ -38,7 +39,13 @@ class Agent(Process):
         self.world = world
         self.identity = identity
         self.hands = hands
-        self.clock = BoundedClock(lambda: machine.mono_ms / 1000)
+        #: Where it was started: its clock is this one's for good.
+        self.home = machine
+        machine.residents.append(self)
+        #: True time at which the clock is read, 0 for now.
+        self._reads_ms = 0
+        self.clock = BoundedClock(self._mono_s)
+        self.rest: Rest | None = None
         self._given: list[i.Input] = []
         self._is_due = False
         self._timer = 0
@@ -51,12 +58,68 @@ class Agent(Process):
     def kill(self) -> None:
         """SIGKILL."""
         super().kill()
+        self.rest = None
+        if self in self.home.residents:
+            self.home.residents.remove(self)
         self.link.close()
+
+    def settle(self) -> None:
+        """Be where all turns would have brought it."""
+        self.wake()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.wake()
+        super().pause()
 
     def feed(self, item: i.Input) -> None:
         """Hand in what happened."""
+        if self.rest is not None:
+            if isinstance(item, i.Beaten):
+                self.rest.hear(item)
+                return
+            self.wake()
         self._given.append(item)
         self._plan_turn()
+
+    # --- at rest ------------------------------------------------------------------------------------
+
+    def _mono_s(self) -> float:
+        return self.home.mono_at_ms(self._reads_ms or self.loop.now_ms) / 1000
+
+    def turn_clock(self, at_ms: int) -> None:
+        """Move the clock as a turn at this time does."""
+        self._reads_ms = at_ms
+        self.clock.turn()
+        self._reads_ms = 0
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether a report would be acknowledged at once."""
+        world, machine = self.world, self.machine
+        return (
+            world.shortcuts
+            and world.broker.is_calm
+            and not (machine.cut_up or machine.cut_down)
+            and self.link.is_idle
+        )
+
+    def change_state(self, state: State) -> None:
+        """What turns at rest have changed."""
+        self.state = state
+
+    def wake(self) -> None:
+        """Rest no longer; the next turn comes when it would have come."""
+        rest, self.rest = self.rest, None
+        if rest is None:
+            return
+        next_ms, beats = rest.end()
+        if beats:
+            self._given.extend(beats)
+            next_ms = 0
+        self._wake_in(next_ms - self.loop.now_ms)
+
+    # --- turns --------------------------------------------------------------------------------------
 
     def note_sent(self, record: Any) -> None:
         """Kafka has a record."""
@@ -81,9 +144,19 @@ class Agent(Process):
         for instruction in todo:
             self._carry_out(instruction)
         self._timer += 1
-        mine = self._timer
-        delay = min(max(next_wake(self.state) - self.clock.now_ms, 0) + 1, PULSE_MS)
-        self.after(delay, lambda: self._plan_turn() if mine == self._timer else None)
+        due = steady_until(self.state) if self.may_rest and not self._is_due else 0
+        if due:
+            self.rest = Rest(self, due)
+        else:
+            self._wake_in(min(max(next_wake(self.state) - self.clock.now_ms, 0) + 1, PULSE_MS))
+
+    def _wake_in(self, delay_ms: int) -> None:
+        self._timer += 1
+        self.after(delay_ms, partial(self._wake, self._timer))
+
+    def _wake(self, timer: int) -> None:
+        if timer == self._timer:
+            self._plan_turn()
 
     def _carry_out(self, instruction: i.Instruction) -> None:  # noqa: C901  # one line for each
         match instruction:
@@ -111,7 +184,7 @@ class Agent(Process):
 
     def _queue(self, key: str, work: Work) -> None:
         """Do `work` after what was begun on the same key before."""
-        at = max(self.loop.now_ms + self.loop.chance.randint(0, 4), self._busy_until.get(key, 0))
+        at = max(self.loop.now_ms + int(self.loop.chance.random() * 5), self._busy_until.get(key, 0))
         self._busy_until[key] = at
         self.after(at - self.loop.now_ms, work)
 

@@ -23,9 +23,6 @@ from tests.simulation.loop import Process
 from tests.simulation.machines import Copy, Node
 from tests.simulation.world import World
 
-#: Apps and nodes that requests may lead to, so that there is always room for what is wanted.
-APPS_MAX, NODES_MIN, NODES_MAX = 10, 4, 7
-
 
 class Fault(NamedTuple):
     """One thing that goes wrong, or that somebody asks for."""
@@ -184,7 +181,7 @@ def _fail_spawns(world: World, chance: Random) -> None:
 
 def _ask_app(world: World, chance: Random) -> None:
     apps = sorted(world.checks.state.apps)
-    name = f"application-{chance.randrange(APPS_MAX)}"
+    name = f"application-{chance.randrange(world.size.apps_max)}"
     match chance.choice(["run", "run", "stop", "restart"]):
         case "run":
             spec = AppSpec(
@@ -207,9 +204,9 @@ def _ask_nodes(world: World, chance: Random) -> None:
     active = sorted(node for node, row in state.nodes.items() if row.status == "active" and not row.draining)
     wanted = sum(pool.nodes for pool in state.pools.values())
     match chance.choice(["create", "shut down", "confirm", "release"]):
-        case "create" if wanted < NODES_MAX:
+        case "create" if wanted < world.size.nodes_max:
             world.ask(CreateNode("pool-home"))
-        case "shut down" if wanted > NODES_MIN and active:
+        case "shut down" if wanted > world.size.nodes_min and active:
             world.ask(ShutdownNode(chance.choice(active)))
         case "confirm" if active:
             silent = [node for node in active if state.nodes[node].silent]

@@ -3,8 +3,10 @@
 Part of the simulator. Phases: begin in peace, faults, healing within a bound, then silence on the log.
 """
 
+import gc
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from sdk.contract.specs import AppSpec
 from sdk.contract.topics import VIEW_TABLES
 from tests.simulation.differences import Violation
 from tests.simulation.nemesis import Fault, plan_faults, strike
-from tests.simulation.world import World, simulated_shell
+from tests.simulation.world import Size, World, simulated_shell
 
 BEGIN_MS = 15_000
 #: How long the nemesis has.
@@ -61,14 +63,34 @@ def faults_of(seed: int, *, chaos_ms: int = CHAOS_MS, kinds: Sequence[str] = ())
     return plan_faults(seed, from_ms=BEGIN_MS, until_ms=BEGIN_MS + chaos_ms, count=count, kinds=kinds)
 
 
-def run_seed(seed: int, faults: Sequence[Fault] | None = None, *, chaos_ms: int = CHAOS_MS) -> Verdict:
-    """Run one seed, with all its faults or with those given."""
+def long_faults_of(seed: int, *, chaos_ms: int) -> list[Fault]:
+    """Faults of a longer run: as if normal seeds came one after the other, favourites and all."""
+    return [
+        fault._replace(at_ms=fault.at_ms + shift_ms)
+        for number, shift_ms in enumerate(range(0, chaos_ms, CHAOS_MS))
+        for fault in faults_of(seed * 1_000_003 + number)
+    ]
+
+
+def run_seed(
+    seed: int,
+    faults: Sequence[Fault] | None = None,
+    *,
+    chaos_ms: int = CHAOS_MS,
+    size: Size | None = None,
+    **how: bool,
+) -> Verdict:
+    """Run one seed, with all its faults or with those given; `size` is the seed's own matter if not given.
+
+    `shortcuts=False` takes each turn of everybody, `watches_dozing=True` looks at those left out.
+    """
     planned = faults_of(seed, chaos_ms=chaos_ms) if faults is None else list(faults)
     chance = Random(f"shape/{seed}")
     workers, supervised = chance.choice([2, 2, 3]), chance.random() < 0.5
-    world = World(seed, workers=workers, supervised=supervised)
+    size = size or Size(nodes=chance.randint(4, 5), apps=chance.randint(3, 8))
+    world = World(seed, workers=workers, supervised=supervised, size=size, **how)
     checker = text = ""
-    with simulated_shell(world):
+    with simulated_shell(world), _without_gc():
         try:
             _play(world, planned, chance, chaos_ms)
         except Violation as violation:
@@ -81,6 +103,18 @@ def run_seed(seed: int, faults: Sequence[Fault] | None = None, *, chaos_ms: int 
     )
 
 
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """No search for cycles meanwhile: a run keeps nearly all it makes."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> None:
     loop = world.loop
     begin_ms = loop.now_ms
@@ -88,8 +122,8 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
     loop.run_until(begin_ms + 3_000)
     if scaled:
         world.ask(ChangePolicy(dict(SCALED)))
-    world.ask(ConfigurePool("home", chance.randint(4, 5), 4))
-    for number in range(chance.randint(3, 8)):
+    world.ask(ConfigurePool("home", world.size.nodes, 4))
+    for number in range(world.size.apps):
         isolation = "stop" if chance.random() < 0.3 else "keep"
         spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation)  # type: ignore[arg-type]
         world.ask(RunApp(spec))

@@ -34,7 +34,7 @@ class Group:
         owns = self.owner is worker
         if worker.planning.owns != owns:
             worker.planning.owns = worker.planning.may_claim = owns
-            worker._wake()
+            worker.wake()
 
     def watch(self) -> None:
         """Expire sessions; every broker second or so."""

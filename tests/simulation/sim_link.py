@@ -1,11 +1,12 @@
 """The Kafka side of a simulated agent, as agents/link.py does it."""
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from agents import inputs as i
 from sdk.contract.codec import DecodeError, decode_orders
 from sdk.contract.topics import partition_of
-from tests.simulation.kafka import Reader, Record
+from tests.simulation.kafka import Place, Reader, Record
 
 if TYPE_CHECKING:
     from tests.simulation.machines import Agent
@@ -22,6 +23,8 @@ class Link:
     def __init__(self, agent: "Agent") -> None:
         self.agent = agent
         self.broker = agent.world.broker
+        reporter = agent.identity.reporter
+        self._key = reporter.encode()
         self._newest: Any = None
         self._sending = False
         self._reader: Reader | None = None
@@ -31,6 +34,24 @@ class Link:
         """Write `record` unless a newer one comes first."""
         self._newest = record
         self._pump()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being sent and orders are followed."""
+        return (
+            not self._sending
+            and self._newest is None
+            and self._reader is not None
+            and not self._is_reading_start
+        )
+
+    @cached_property
+    def _place(self) -> Place:
+        return self.agent.world.topics.heartbeats, partition_of(self.agent.identity.reporter)
+
+    def append_calmly(self, record: Any, *, same_as: int) -> int:
+        """Write a report to a calm broker; its offset. It is news if it says the same as none."""
+        return self.broker.append_calmly(self._place, self._key, record, same_as=same_as, is_news=same_as < 0)
 
     def _pump(self) -> None:
         if self._sending or self._newest is None:
@@ -52,9 +73,7 @@ class Link:
                 self._newest = record
             self.agent.after(RETRY_PAUSE_MS, self._again)
 
-        reporter = self.agent.identity.reporter
-        place = (self.agent.world.topics.heartbeats, partition_of(reporter))
-        self.broker.produce(self.agent, [(place, [(reporter.encode(), record)])], answer)
+        self.broker.produce(self.agent, [(self._place, [(self._key, record)])], answer)
         self.agent.after(REQUEST_MS, lambda: answer(None))
 
     def _again(self) -> None:

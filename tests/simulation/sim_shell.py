@@ -11,6 +11,7 @@ from sdk.contract.codec import encode_event
 from sdk.contract.events import Event, subject_of
 from tables.rows import decode_row, encode_row
 from tables.state import State
+from tests.simulation.loop import Loop
 
 if TYPE_CHECKING:
     from tests.simulation.workers import Worker
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 class ShellTime:
     """Stands in for `time` and `random` in the modules of the shell."""
 
-    def __init__(self) -> None:
-        self.mono_ms = 0.0
-        self.random: Callable[[], float] = lambda: 0.5
+    loop: Loop
 
     def monotonic(self) -> float:
         """Seconds of the machine that runs now."""
-        return self.mono_ms / 1000
+        assert self.loop.running is not None
+        return self.loop.running.machine.mono_ms / 1000
 
     def now_ms(self) -> int:
         """The same in ms: `streams.core.monotonic`."""
-        return int(self.mono_ms)
+        assert self.loop.running is not None
+        return int(self.loop.running.machine.mono_ms)
+
+    def random(self) -> float:
+        """Chance of the world."""
+        return self.loop.chance.random()
 
 
 SHELL_TIME = ShellTime()
@@ -97,7 +102,7 @@ class SimAppender:
             if failed is not None:
                 failed()
             return
-        waiting.on_done = lambda: self.worker.enter(lambda: self._step(work, failed))
+        waiting.on_done = partial(self._step, work, failed)
 
 
 class Disk:

@@ -36,7 +36,24 @@ class ViewWriter:
         self._rows: dict[ViewKey, bytes | None] = {}
         self._owns = False
         self._planned = False
-        self._turned_ms = worker.mono_ms
+        #: When its loop was seen to run last.
+        self.turned_ms = worker.mono_ms
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether rows or progress are under way, or left for the next turn."""
+        viewing = self.viewing
+        if not self._owns:
+            return False
+        return bool(
+            viewing._odd
+            or viewing._flight
+            or viewing._compare_all
+            or viewing._changed
+            or self._rows
+            or viewing._progress < self._worker.state.offset
+            or viewing._progress != viewing._progress_standing
+        )
 
     def set_owner(self, *, owns: bool) -> None:
         """Faust gave this worker the partition, or took it."""
@@ -50,7 +67,7 @@ class ViewWriter:
         """A turn of the core, and of Faust's loop."""
         if self._stood_still():
             return
-        self._turned_ms = self._worker.mono_ms
+        self.turned_ms = self._worker.mono_ms
         self.viewing.turn(readers_at_end=readers_at_end)
 
     def offer(self, rows: dict[ViewKey, bytes | None], *, folded: int) -> None:
@@ -71,7 +88,7 @@ class ViewWriter:
             self.producer.send((topic, 0), view.key.encode(), value, lambda _: None)
 
     def _stood_still(self) -> bool:
-        still = self._worker.mono_ms - self._turned_ms > STAND_STILL_MAX_MS
+        still = self._worker.mono_ms - self.turned_ms > STAND_STILL_MAX_MS
         if still and self._owns:
             self._worker.world.worker_ended(self._worker, "its loop stood still")
             return True

@@ -1,5 +1,6 @@
 """What the simulator found once, in a few lines each."""
 
+from agents import inputs as i
 from sdk.contract.codec import Recorded
 from sdk.contract.events import (
     Event,
@@ -19,6 +20,7 @@ from tables.silence import PartitionWatch
 from tables.state import State
 from tables.timers import Timers
 from tables.watcher import Watcher
+from tests.agents.rig import Rig, app, of_kind
 
 POLICY = Policy()
 
@@ -129,3 +131,23 @@ class _Log:
         """Fold one that counts."""
         offset = self._state.offset + 1
         assert fold(self._state, Recorded(str(offset), "", "", "", event), Meta(offset, offset)).accepted
+
+
+def test_report_when_an_isolated_agent_reads_of_a_new_copy() -> None:
+    """What waits for the end of isolation is named by the report under its orders, so it is not lost (seed 13)."""
+    rig = Rig()
+    rig.run(app(on_isolation="stop"))
+    rig.is_kafka_there = False
+    rig.wait(8_200)
+    rig.give(i.Exited("application-a", 90, 0))
+    rig.give(rig.node_orders(app(generation=105, on_isolation="stop"), as_of=105))
+    out = rig.wait(2_800)
+
+    entry = rig.entry("application-a")
+    assert rig.last_report().as_of == 105
+    assert not of_kind(out, i.Spawn)
+    assert entry is not None
+    assert (entry.generation, entry.status) == (105, "starting")
+    rig.is_kafka_there = True
+    out = rig.wait(2_800) + rig.give(i.CaughtUp())
+    assert [(it.key, it.epoch) for it in of_kind(out, i.Spawn)] == [("application-a", 105)]

@@ -3,10 +3,15 @@
 import pytest
 
 from tests.simulation.mutants import CAUGHT, MUTANTS, run_mutant
+from tests.simulation.parallel import cores, run_seeds
 from tests.simulation.run import run_seed, shrink
 
-#: Seeds of every pull request; a longer run is `python cli.py simulate --seeds 2000`.
+#: Seeds one by one, for a quick look.
 SEEDS = range(1, 13)
+#: Seeds of every pull request, on all cores; the same as `python cli.py simulate --seeds 2000`.
+MANY = range(1, 2_001)
+#: They must be through in this time, s.
+MANY_WITHIN_S = 240
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -15,6 +20,23 @@ def test_seed_when_everything_breaks(seed: int) -> None:
     verdict = run_seed(seed)
 
     assert verdict.checker == "", f"{verdict.text}\nagain: python cli.py simulate --seed {seed}"
+
+
+@pytest.mark.timeout(MANY_WITHIN_S)
+def test_seeds_by_the_thousand() -> None:
+    """No checker finds anything in two thousand seeds, and they take four minutes at most."""
+    failed = next((done.verdict for done in run_seeds(MANY, jobs=cores()) if done.verdict.checker), None)
+
+    assert failed is None, f"{failed.text}\nagain: python cli.py simulate --seed {failed.seed}"
+
+
+def test_failure_when_several_processes_look() -> None:
+    """The first failure told is that of the lowest seed, whoever finds one first."""
+    mutant = "as_of in the agent"
+    one = next(done.verdict for done in run_seeds(range(1, 9), mutant=mutant) if done.verdict.checker)
+    two = next(done.verdict for done in run_seeds(range(1, 9), mutant=mutant, jobs=2) if done.verdict.checker)
+
+    assert one == two
 
 
 def test_seed_when_run_twice() -> None:

@@ -4,32 +4,31 @@
 the core itself, the ticker, the admission and Kafka's group. Their clock is `SHELL_TIME`, set before any of them runs.
 """
 
-from collections import deque
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka.errors import KafkaTimeoutError
 
-from sdk.contract.codec import Asked, DecodeError, decode_event, decode_request
-from sdk.contract.events import Event, PlannerStarted, RequestRefused
-from sdk.contract.heartbeats import Beat, Tick
-from sdk.contract.ids import derive_id
-from sdk.contract.topics import WIDE_PARTITIONS, partition_of
+from sdk.contract.codec import DecodeError, decode_event
+from sdk.contract.events import PlannerStarted
+from sdk.contract.heartbeats import Tick
+from sdk.contract.policy import Policy
+from sdk.contract.topics import WIDE_PARTITIONS
 from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from tables import facts as facts_module
-from tables.admit import admit
 from tables.facts import Fact, FactOutbox
 from tables.fold import Meta, Outcome, fold, fold_garbage
 from tables.silence import Checkpoint, PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
+from tests.simulation.dozing import STEP_MS, doze_ms
 from tests.simulation.kafka import Producer, Reader, Record
 from tests.simulation.loop import Machine, Process
-from tests.simulation.sim_shell import SHELL_TIME, Disk, SimAppender
+from tests.simulation.sim_requests import Requests
+from tests.simulation.sim_shell import Disk, SimAppender
+from tests.simulation.sim_ticker import SimTicker
 from tests.simulation.sim_views import ViewWriter
 
 if TYPE_CHECKING:
@@ -39,9 +38,7 @@ if TYPE_CHECKING:
 TURN_WITHIN_MS = 200
 #: Records that come this close together share a turn.
 TURN_AFTER_MS = 1
-TICK_MS, OTHERS_MS, OWN_MS, SENT_MAX = 250, 200, 450, 40
 SAVE_EVERY_MS = 1_000
-BEAT_EVERY_MS = 5_000
 BLIND_MS = 5_000
 COUNT_BACK_MS = 30_000
 
@@ -57,21 +54,14 @@ class Worker(Process):
         self.producer = Producer(self, world.broker)
         self.tick_producer = Producer(self, world.broker)
         self.state = State()
+        #: Offset at which the judges have compared its rows.
+        self.judged_at = -1
         self.built = False
+        machine.residents.append(self)
         self.readers: list[Reader] = []
+        #: It leaves out turns, and its heartbeats unread, while nothing can happen to it.
+        self.dozes = self._catching_up = False
         self.after(world.loop.chance.randint(300, 1_500), self._build)
-
-    # --- running code of the shell ------------------------------------------------------------------
-
-    def enter(self, work: Callable[[], None]) -> None:
-        """Run code of the shell under this worker's clock."""
-        SHELL_TIME.mono_ms = self.machine.mono_ms
-        SHELL_TIME.random = self.loop.chance.random
-        work()
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Do `work` now, or when it is continued."""
-        super().run(lambda: self.enter(work))
 
     @property
     def mono_ms(self) -> int:
@@ -80,10 +70,14 @@ class Worker(Process):
 
     def kill(self) -> None:
         """SIGKILL."""
+        was_alive = self.alive
         super().kill()
-        if self.built:
+        if was_alive:
+            self.machine.residents.remove(self)
+        if self.built and was_alive:
             for reader in self.readers:
                 reader.close()
+            self.world.broker.log(self.world.topics.requests).readers.remove(self)
 
     # --- start --------------------------------------------------------------------------------------
 
@@ -105,35 +99,31 @@ class Worker(Process):
         self.letters = Letters(self.appender, topics)  # type: ignore[arg-type]
         self.letters.restore(self.disk.letters)
         self.views = ViewWriter(self)
-        self._sent: deque[tuple[int, int]] = deque(maxlen=SENT_MAX)
-        self._number = self._beats = 0
-        self._others_ms = [-OTHERS_MS] * WIDE_PARTITIONS
-        self._own_ms = [-OWN_MS] * WIDE_PARTITIONS
-        self.acknowledged_ms = [0] * WIDE_PARTITIONS
-        self._ticks_flying = 0
+        self.ticker = SimTicker(self, WIDE_PARTITIONS)
         self._turn_planned = False
         self._turn_timer = 0
         self._turned_ms = self.mono_ms
         self._saved_ms = 0
-        self._admitted_at = -1
-        self._admitting = False
+        self.requests = Requests(self)
         self._back_ends = {
             (topics.commands, number): broker.log(topics.commands, number).end
             for number in range(WIDE_PARTITIONS)
         }
         for topic in (topics.dead_letters, *self.views.topics):
             self._back_ends[topic, 0] = broker.log(topic).end
+        self._back_at_end = False
         self._back_at: dict[Any, int] = dict.fromkeys(self._back_ends, 0)
         self.built = True
+        self._heartbeats = Reader(self, broker, self._begin_watching(), self._read_heartbeats)
         self.readers = [
             Reader(self, broker, {(topics.events, 0): state.offset + 1}, self._read_log),
-            Reader(self, broker, self._begin_watching(), self._read_heartbeats),
+            self._heartbeats,
             Reader(self, broker, dict.fromkeys(self._back_ends, 0), self._read_back),
         ]
+        broker.log(topics.requests).readers.append(self)
         world.group.join(self)
         world.view_group.join(self)
-        self._tick()
-        self._beat()
+        self.ticker.start()
         self._plan_turn(TURN_WITHIN_MS)
 
     def _begin_watching(self) -> dict[tuple[str, int], int]:
@@ -161,13 +151,15 @@ class Worker(Process):
     # --- reading ------------------------------------------------------------------------------------
 
     def _read_log(self, batches: dict[Any, list[Record]]) -> None:
+        # What came before on the heartbeats was read before.
+        self.catch_up()
         for records in batches.values():
             for record in records:
                 self._fold(record)
         for table, key in self.rows_changed:
             self.watcher.row_changed(table, key)
         self.rows_changed.clear()
-        self._wake()
+        self.wake()
 
     def _fold(self, record: Record) -> None:
         meta = Meta(record.offset, record.timestamp)
@@ -188,23 +180,34 @@ class Worker(Process):
         self.planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
 
     def _read_heartbeats(self, batches: dict[Any, list[Record]]) -> None:
-        watcher = self.watcher
         for (_, partition), records in batches.items():
+            watch, policy = self.watcher.watches[partition], self.state.policy
             for record in records:
                 value = record.value
+                if record.same_as >= 0:
+                    self._hear_again(watch, record, policy)
+                    continue
                 heard = None if isinstance(value, bytes) else value
-                watcher.apply(partition, record.offset, record.timestamp, heard)
+                watch.apply(record.offset, record.timestamp, heard, policy)
                 if heard is None:
                     self.letters.meet(record, "garbage")
                 elif isinstance(heard, Tick):
                     self._hear_tick(partition, heard)
-        self._wake()
+        if not self._catching_up:
+            self.wake()
+
+    def _hear_again(self, watch: PartitionWatch, record: Record, policy: Policy) -> None:
+        """A report that says what the one before said: if that was looked at, this one need not be."""
+        reporter = record.value.reporter
+        known = watch.reports.get(reporter)
+        is_news = known is None or known.offset != record.same_as or reporter in watch.heard
+        is_news = is_news or reporter in watch.silent
+        watch.apply(record.offset, record.timestamp, record.value, policy)
+        if not is_news:
+            watch.heard.discard(reporter)
 
     def _hear_tick(self, partition: int, tick: Tick) -> None:
-        if tick.writer != self.writer:
-            self._others_ms[partition] = self.mono_ms
-            return
-        sent_ms = next((at for number, at in self._sent if number == tick.number), None)
+        sent_ms = self.ticker.read(partition, tick)
         if sent_ms is not None:
             first = partition not in self.watcher.fresh_at_ms
             self.watcher.fresh_at_ms[partition] = sent_ms
@@ -216,7 +219,7 @@ class Worker(Process):
             for record in records:
                 self._take_back(record)
             self._back_at[place] = records[-1].offset + 1
-        self._wake()
+        self.wake()
 
     def _take_back(self, record: Record) -> None:
         try:
@@ -229,56 +232,89 @@ class Worker(Process):
         except (ValueError, RecursionError) as error:
             self.letters.meet(record, str(error))
 
-    # --- ticks and beats ----------------------------------------------------------------------------
-
-    def _tick(self) -> None:
-        self.after(TICK_MS, self._tick)
-        if self._ticks_flying:
-            return
-        now_ms = self.mono_ms
-        due = [
-            number
-            for number in range(WIDE_PARTITIONS)
-            if now_ms - self._others_ms[number] >= OTHERS_MS or now_ms - self._own_ms[number] >= OWN_MS
-        ]
-        if not due:
-            return
-        self._number += 1
-        self._sent.append((self._number, now_ms))
-        tick = Tick(self.writer, self._number)
-        self._ticks_flying = len(due)
-        for number in due:
-            self._own_ms[number] = now_ms
-            place = (self.world.topics.heartbeats, number)
-            self.tick_producer.send(place, None, tick, partial(self._tick_done, number))
-
-    def _tick_done(self, partition: int, offset: int | None) -> None:
-        self._ticks_flying -= 1
-        if offset is not None:
-            self.acknowledged_ms[partition] = self.mono_ms
-
-    def _beat(self) -> None:
-        self._beats += 1
-        source = f"service-{self.name}"
-        place = (self.world.topics.heartbeats, partition_of(source))
-        beat = Beat(source, 0, self._beats, self.machine.wall_ms)
-        self.tick_producer.send(place, source.encode(), beat, lambda _: None)
-        self.after(BEAT_EVERY_MS, self._beat)
-
     # --- turns --------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There is something to turn for."""
         if not self._turn_planned:
             self._turn_planned = True
             self._plan_turn(TURN_AFTER_MS)
 
     def _plan_turn(self, delay_ms: int) -> None:
         self._turn_timer += 1
-        mine = self._turn_timer
-        self.after(delay_ms, lambda: self._turn() if mine == self._turn_timer else None)
+        self.after(delay_ms, partial(self._turn, self._turn_timer))
 
-    def _turn(self) -> None:
+    # --- dozing -------------------------------------------------------------------------------------
+
+    @property
+    def hears_calmly(self) -> bool:
+        """Whether what it sends stands at once, and what it may read it can read."""
+        machine = self.machine
+        return self.world.broker.is_calm and not (machine.cut_up or machine.cut_down)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way, or left for the next turn."""
+        planning = self.planning
+        if self.paused or planning.owns != planning.leads or planning.is_deciding:
+            return True
+        if self.views.is_busy or any(reader.stalled for reader in self.readers):
+            return True
+        if not planning.leads:
+            return False
+        return bool(
+            self.requests.are_waiting
+            or self.publisher._dirty
+            or self.letters.pending
+            or planning._paused_until_s * 1000 > self.mono_ms
+            or not self._is_back_at_end()
+        )
+
+    @property
+    def expects_news(self) -> bool:
+        """Whether a record on its way will end the doze."""
+        return self._turn_planned or any(reader.is_planned for reader in self.readers)
+
+    def catch_up(self) -> None:
+        """Read the heartbeats that were left unread while it dozed."""
+        if self.dozes and self._heartbeats.can_read:
+            self._catching_up = True
+            self._heartbeats.read()
+            self._catching_up = False
+
+    def _stop_dozing(self) -> None:
+        """Be where turns all along would have brought it."""
+        if not self.dozes:
+            return
+        self.catch_up()
+        self.dozes = self._heartbeats.dozes = False
+        now_ms = self.mono_ms
+        # The timers' clock moves by less than was slept.
+        while now_ms - self._turned_ms > STEP_MS:
+            self._turned_ms += STEP_MS
+            self.planning._timers.advance(STEP_MS)
+        self.views.turned_ms = now_ms
+
+    def settle(self) -> None:
+        """Be where all turns would have brought it."""
+        if self.dozes:
+            before, self.loop.running = self.loop.running, self
+            self._stop_dozing()
+            self.loop.running = before
+            self.wake()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.settle()
+        super().pause()
+
+    # --- the turn -----------------------------------------------------------------------------------
+
+    def _turn(self, timer: int) -> None:
+        if timer != self._turn_timer:
+            return
         self._turn_planned = False
+        self._stop_dozing()
         now_ms = self.mono_ms
         elapsed_ms, self._turned_ms = now_ms - self._turned_ms, now_ms
         self.watcher.now_ms = now_ms
@@ -287,8 +323,7 @@ class Worker(Process):
         facts = facts_module.find_facts(self.watcher, topic_id=self.world.heartbeats_id, leads=leads)
         self._write_facts(self.outbox.due(facts, now_ms=now_ms, leads=leads))
         planning.turn(elapsed_ms)
-        at_end = all(self._back_at[at] >= end for at, end in self._back_ends.items())
-        if leads and at_end:
+        if leads and self._is_back_at_end():
             if not planning.is_deciding:
                 self.publisher.publish()
             self.letters.write()
@@ -297,12 +332,21 @@ class Worker(Process):
                 return
         else:
             self.publisher.follow()
-        self._admit()
-        self.views.turn(readers_at_end=at_end)
+        self.requests.admit()
+        self.views.turn(readers_at_end=self._is_back_at_end())
         if now_ms - self._saved_ms >= SAVE_EVERY_MS:
             self._saved_ms = now_ms
             self.disk.save(self)
-        self._plan_turn(TURN_WITHIN_MS)
+        refused = self.outbox._refused
+        sleep_ms = 0 if any(fact.event_id not in refused for fact in facts) else doze_ms(self)
+        self.dozes = self._heartbeats.dozes = sleep_ms > 0
+        self._plan_turn(sleep_ms or TURN_WITHIN_MS)
+
+    def _is_back_at_end(self) -> bool:
+        """Whether what was published before it was started is read."""
+        if not self._back_at_end:
+            self._back_at_end = all(self._back_at[at] >= end for at, end in self._back_ends.items())
+        return self._back_at_end
 
     def _write_facts(self, facts: list[Fact]) -> None:
         if facts:
@@ -311,44 +355,8 @@ class Worker(Process):
             self.appender.later(self.appender.append(batch))
 
     def _is_blind(self, now_ms: int) -> bool:
-        for partition, acked_ms in enumerate(self.acknowledged_ms):
+        for partition, acked_ms in enumerate(self.ticker.acknowledged_ms):
             fresh_ms = self.watcher.fresh_at_ms.get(partition, now_ms)
             if acked_ms - fresh_ms > BLIND_MS and now_ms - acked_ms < BLIND_MS:
                 return True
         return False
-
-    # --- requests -----------------------------------------------------------------------------------
-
-    def _admit(self) -> None:
-        """Take the next request, if this worker owns them, leads and has none under way."""
-        group = self.world.group
-        if self._admitting or not self.planning.leads or not group.may_read(self):
-            return
-        log = self.world.broker.log(self.world.topics.requests)
-        if group.committed >= log.end:
-            return
-        record = log.since(group.committed)[0]
-        try:
-            asked = decode_request(record.value)
-        except DecodeError as error:
-            self.letters.meet(record, str(error))
-            group.commit(self, record.offset + 1)
-            return
-        event = admit(self.state, asked)
-        if isinstance(event, RequestRefused) and self.state.offset < self._admitted_at:
-            return
-        self._admitting = True
-        self.appender.later(self._append_admission(asked, event, record.offset))
-
-    async def _append_admission(self, asked: Asked, event: Event, offset: int) -> None:
-        try:
-            offsets = await self.appender.append([(derive_id("admitted", asked.id), event, asked.id)])
-        except KafkaTimeoutError:
-            self.after(500, self._admit_again)
-            return
-        self._admitting = False
-        self._admitted_at = offsets[-1]
-        self.world.group.commit(self, offset + 1)
-
-    def _admit_again(self) -> None:
-        self._admitting = False

@@ -7,6 +7,7 @@ when) is always recorded.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import streams.core.monotonic as monotonic_module
 import streams.core.planning as planning_module
@@ -37,14 +38,39 @@ LOOK_EVERY_MS = 2_000
 WIDE = 2
 
 
+class Size(NamedTuple):
+    """How much there is, and may become by requests, so that there is always room for what is wanted."""
+
+    apps: int = 5
+    nodes: int = 4
+    apps_max: int = 10
+    nodes_min: int = 4
+    nodes_max: int = 7
+
+
 class World:
     """Everything there is."""
 
-    def __init__(self, seed: int, *, workers: int = 2, supervised: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        workers: int = 2,
+        supervised: bool = False,
+        size: Size | None = None,
+        shortcuts: bool = True,
+        watches_dozing: bool = False,
+    ) -> None:
         self.seed = seed
+        self.size = size or Size()
+        #: Whether agents may rest and workers doze while nothing new can happen to them.
+        self.shortcuts = shortcuts
+        #: Whether each turn that is left out is looked at, to see that it would have done nothing.
+        self.watches_dozing = watches_dozing
         self.loop = Loop(seed)
         self.broker = Broker(self.loop)
         self.broker.on_append = self._appended
+        self.broker.on_away = self._settle_workers
         self.topics = Topics("watchkeep")
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
@@ -89,6 +115,10 @@ class World:
             self.checks.appended(record)
         elif record.topic == self.topics.heartbeats:
             self.checks.heartbeats.take(record)
+
+    def _settle_workers(self) -> None:
+        for worker in self.workers.values():
+            worker.settle()
 
     def _look(self) -> None:
         self.checks.look()
@@ -156,6 +186,8 @@ class World:
 
     def cut(self, machine: Machine, *, up: bool, down: bool, for_ms: int) -> None:
         """Cut ways between a machine and the broker."""
+        for process in list(machine.residents):
+            process.settle()
         machine.cut_up |= up
         machine.cut_down |= down
         self.disturb(machine)
@@ -248,6 +280,7 @@ def simulated_shell(world: World) -> Iterator[None]:
             world.checks.decided(state, witness, decisions)
         return decisions
 
+    SHELL_TIME.loop = world.loop
     changed = [
         (planning_module, "time", SHELL_TIME),
         (planning_module, "random", SHELL_TIME),

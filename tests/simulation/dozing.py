@@ -1,0 +1,77 @@
+"""A simulated worker that dozes: turns in which nothing can happen are left out. Part of the simulator.
+
+A turn compares what was read with the fold and decides. After one that found nothing, the next finds nothing either
+until one of these comes, and each of them ends the doze: a record with news, a record of the log, an answer of the
+broker, another owner, a request, a timer, or a source so old that it may become overdue or silent. Ticks and reports
+that say what was said before are read when the doze ends, all at once; the result is the same, because everything
+that the watcher computes from them goes by their append times.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tables.decide import decide
+from tables.facts import find_facts
+from tests.simulation.differences import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.workers import Worker
+
+#: A doze shorter than this is not worth it, ms.
+SHORT_MS = 300
+#: The longest, ms: ticks are remembered until they are read back, 40 of them.
+LONG_MS = 5_000
+#: The timers' clock moves in such steps meanwhile, ms: those of turns.
+STEP_MS = 200
+
+
+def doze_ms(worker: "Worker") -> int:
+    """How long nothing can happen to this worker after a turn, without news; 0 if it must turn on."""
+    if not worker.world.shortcuts or not worker.hears_calmly or worker.is_busy:
+        return 0
+    watcher = worker.watcher
+    if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
+        return 0
+    left_ms = min(_changes_in_ms(worker), default=LONG_MS)
+    return min(left_ms, LONG_MS) if left_ms >= SHORT_MS else 0
+
+
+def _changes_in_ms(worker: "Worker") -> Iterator[int]:
+    """When something changes if nobody is heard any more: each timer, each source that grows too old."""
+    planning, policy = worker.planning, worker.state.policy
+    if planning.leads:
+        timers = planning._timers
+        yield from (at - timers._now_ms for at in timers._due.values())
+    watcher, broker = worker.watcher, worker.world.broker
+    append_ms = broker.loop.now_ms + broker.shift_ms
+    settling_ms = max(0, policy.settling_ms - 2_500)
+    nodes = worker.state.nodes
+    for watch in watcher.watches.values():
+        # The clock goes on with the next tick.
+        assert watch.append_ms is not None
+        ahead_ms = watch.clock_ms + max(0, append_ms - watch.append_ms)
+        for source, session in watch.sessions.items():
+            if source in nodes:
+                heard_ms = watcher._heard_ms(watch, source) or session.last_ms
+                due = watch.deadline(heard_ms, policy.overdue_ms, settling_ms, policy)
+                if due > watch.clock_ms:
+                    yield due - ahead_ms
+                    # Only when it has answered will it be late once more.
+                    continue
+            if source not in watch.silent:
+                due = watch.deadline(session.last_ms, policy.silence_limit_ms, policy.settling_ms, policy)
+                yield due - ahead_ms
+
+
+def check_doze(worker: "Worker") -> None:
+    """Whether a turn would have nothing to do now; for runs that watch the shortcut itself."""
+    if worker.expects_news:
+        return
+    worker.catch_up()
+    worker.watcher.now_ms = worker.mono_ms
+    planning, state = worker.planning, worker.state
+    facts = find_facts(worker.watcher, topic_id=worker.world.heartbeats_id, leads=planning.leads)
+    if worker.outbox.due(facts, now_ms=worker.mono_ms, leads=True):
+        raise Violation("a turn left out does nothing", f"{worker.name} has {facts}")
+    if planning.leads and (decisions := decide(state, worker.watcher)):
+        raise Violation("a turn left out does nothing", f"{worker.name} decides {decisions}")

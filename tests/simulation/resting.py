@@ -1,0 +1,163 @@
+"""A simulated agent at rest: its next report is worked out when it is due, not turn by turn. Part of the simulator.
+
+An agent whose orders are obeyed, whose apps beat and whose way to Kafka is open does the same thing again and again:
+it turns at each pulse and beat, which moves its clock and nothing else, and reports when a report is due. At rest
+its turns are only counted (`follow`), with the clock moved at the same moments as it would have been, and its
+report goes straight to the partition. Whatever else happens wakes it first; then it is where it would have been.
+`tests/simulation/test_shortcuts.py` compares both ways record by record.
+"""
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from agents import inputs as i
+from agents.reports import compose_report, next_report_at
+from agents.state import ISOLATED_AFTER_MS, READ_AGAIN_AFTER_MS, State
+from agents.turn import Turn
+from sdk.contract.heartbeats import PoolReport, Report
+from sdk.contract.orders import NodeOrders
+
+if TYPE_CHECKING:
+    from tests.simulation.machines import Agent
+
+PULSE_MS = 500
+#: Nothing else may come due within this of the next report, ms; else every turn is taken.
+CLEAR_MS = 600
+
+
+def steady_until(state: State) -> int:
+    """When the next report of an agent is due of which nothing but reports and beats is to be expected; else 0."""
+    if not state.is_registered or state.is_stopping or state.is_isolated or not state.is_caught_up:
+        return 0
+    if state.own is not None or state.foreign is not None or state.is_changed:
+        return 0
+    is_pool = state.identity.kind == "pool"
+    for thing in state.things.values():
+        if thing.kill_at_ms is not None or thing.killed or thing.late or thing.forget or thing.parked:
+            return 0
+        if thing.status != "running" and not (is_pool and thing.status == "starting"):
+            return 0
+    due = next_report_at(state)
+    clear = due + CLEAR_MS
+    if clear >= state.read_again_at_ms or clear >= state.acked_at_ms + ISOLATED_AFTER_MS:
+        return 0
+    if isinstance(state.orders, NodeOrders):
+        limit_ms = state.orders.silence_limit_ms
+        if any(clear >= thing.since_ms + limit_ms for thing in state.things.values()):
+            return 0
+    return due
+
+
+class Rest:
+    """The rest of one agent, from one turn to what ends it."""
+
+    def __init__(self, agent: "Agent", due: int) -> None:
+        self._agent = agent
+        self._loop = agent.loop
+        #: The last turn, and the next if nothing comes before it: true time.
+        self._turned_ms = self._loop.now_ms
+        #: When the next report is due, on the agent's clock.
+        self._due = due
+        self._next_ms = 0
+        self._plan()
+        #: Beats that came since, with their time.
+        self._beats: list[tuple[int, i.Beaten]] = []
+        #: Offset of the report before, if it stands.
+        self._same_as = -1
+        self._timer = 0
+        self._looks_ms = 0
+        self._wait()
+
+    def hear(self, beat: i.Beaten) -> None:
+        """An app beat."""
+        self._beats.append((self._loop.now_ms, beat))
+        if self._loop.now_ms >= self._looks_ms:
+            # The turn of this beat may be the one that reports.
+            self._look(self._timer)
+
+    def _plan(self) -> None:
+        """The next turn after this one, as the shell plans it."""
+        left_ms = self._due - self._agent.clock.now_ms
+        self._next_ms = self._turned_ms + min(max(left_ms, 0) + 1, PULSE_MS)
+
+    def _turn(self, at_ms: int) -> int:
+        """The clock after a turn at this time."""
+        self._agent.turn_clock(at_ms)
+        self._turned_ms = at_ms
+        return self._agent.clock.now_ms
+
+    def follow(self, until_ms: int) -> bool:
+        """Take the turns before `until_ms`, and at it; stop at the one that reports and say so."""
+        beats, at = self._beats, 0
+        changed: dict[str, int] = {}
+        is_due = False
+        while not is_due:
+            beat_ms = beats[at][0] if at < len(beats) else until_ms + 1
+            turn_ms = min(beat_ms, self._next_ms)
+            if turn_ms > until_ms:
+                break
+            clock_ms = self._turn(turn_ms)
+            while at < len(beats) and beats[at][0] == turn_ms:
+                changed[beats[at][1].key] = clock_ms
+                at += 1
+            is_due = clock_ms >= self._due
+            self._plan()
+        del beats[:at]
+        if changed:
+            state = self._agent.state
+            things = dict(state.things)
+            for key, since_ms in changed.items():
+                if (thing := things.get(key)) is not None:
+                    things[key] = replace(thing, since_ms=since_ms)
+            changed_state = copy.copy(state)
+            changed_state.things = things
+            self._agent.change_state(changed_state)
+        return is_due
+
+    def _wait(self) -> None:
+        """Look again when the report can be due: at the earliest if no beat moves the turns before."""
+        agent, now_ms = self._agent, self._loop.now_ms
+        left_ms = max(0, self._due - agent.clock.now_ms)
+        self._looks_ms = self._turned_ms + int(left_ms / agent.home.drift) - 1
+        at_ms = self._looks_ms if self._looks_ms > now_ms else self._next_ms
+        self._timer += 1
+        agent.after(at_ms - now_ms, partial(self._look, self._timer))
+
+    def _look(self, mine: int) -> None:
+        if mine != self._timer or self._agent.rest is not self:
+            return
+        if not self.follow(self._loop.now_ms):
+            self._wait()
+            return
+        if self._agent.may_rest:
+            self._report()
+        else:
+            # The turn that reports is this one, and not ours.
+            self._next_ms = self._loop.now_ms
+            self._agent.wake()
+
+    def _report(self) -> None:
+        """Report, and be acknowledged at once."""
+        agent = self._agent
+        turn = Turn(agent.state, agent.clock.now_ms)
+        report: Report | PoolReport = replace(compose_report(turn), sent_at_ms=agent.machine.wall_ms)
+        state = turn.state
+        state.acked_at_ms, state.acked_number = turn.now_ms, report.number
+        state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
+        agent.change_state(state)
+        self._same_as = agent.link.append_calmly(report, same_as=self._same_as)
+        due = steady_until(state)
+        if due:
+            self._due = due
+            self._plan()
+            self._wait()
+        else:
+            agent.wake()
+
+    def end(self) -> tuple[int, list[i.Input]]:
+        """No longer: turns before now are taken. When the next was planned, and beats that no turn has taken."""
+        is_due = self.follow(self._loop.now_ms - 1)
+        return 0 if is_due else self._next_ms, [beat for _, beat in self._beats]

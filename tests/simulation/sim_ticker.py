@@ -1,0 +1,108 @@
+"""Ticks and beats of a simulated worker, as `streams.core.ticker` and the core write them. Part of the simulator."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sdk.contract.heartbeats import Beat, Tick
+from sdk.contract.topics import partition_of
+from streams.core.ticker import OTHERS_MS, OWN_MS, PAUSE_MS, TICK_MS
+from tests.simulation.dozing import check_doze
+
+if TYPE_CHECKING:
+    from tests.simulation.workers import Worker
+
+#: Ticks of ours remembered until they are read back.
+SENT_MAX = 40
+BEAT_EVERY_MS = 5_000
+
+
+class SimTicker:
+    """Writes the ticks of one worker and remembers when each was sent."""
+
+    def __init__(self, worker: "Worker", partitions: int) -> None:
+        self._worker = worker
+        self._topic = worker.world.topics.heartbeats
+        self._number = self._beats = 0
+        #: By number, when each of the last ticks was sent.
+        self._sent: dict[int, int] = {}
+        self._others_ms = [-OTHERS_MS] * partitions
+        self._own_ms = [-OWN_MS] * partitions
+        self.acknowledged_ms = [0] * partitions
+        self.resumed_ms = [0] * partitions
+        self._flying = 0
+
+    def start(self) -> None:
+        """Tick and beat from now on."""
+        self._tick()
+        self._beat()
+
+    def read(self, partition: int, tick: Tick) -> int | None:
+        """A tick was read: when it was sent if it is ours, else None."""
+        worker = self._worker
+        if tick.writer == worker.writer:
+            return self._sent.get(tick.number)
+        if not worker.dozes:
+            self._others_ms[partition] = worker.mono_ms
+        return None
+
+    def _tick(self) -> None:
+        worker = self._worker
+        worker.after(TICK_MS, self._tick)
+        if self._flying:
+            return
+        now_ms = worker.mono_ms
+        due = [
+            number
+            for number, own_ms in enumerate(self._own_ms)
+            if now_ms - self._others_ms[number] >= OTHERS_MS or now_ms - own_ms >= OWN_MS
+        ]
+        if not due:
+            return
+        self._number += 1
+        self._sent[self._number] = now_ms
+        self._sent.pop(self._number - SENT_MAX, None)
+        tick = Tick(worker.writer, self._number)
+        if worker.hears_calmly and worker.world.shortcuts:
+            if worker.dozes and worker.world.watches_dozing:
+                check_doze(worker)
+            self._tick_calmly(due, tick, now_ms)
+            return
+        self._flying = len(due)
+        for number in due:
+            self._own_ms[number] = now_ms
+            worker.tick_producer.send((self._topic, number), None, tick, partial(self._done, number))
+
+    def _tick_calmly(self, due: list[int], tick: Tick, now_ms: int) -> None:
+        """The same when nothing can go wrong with it: it stands at once, and who dozes need not read it now."""
+        worker = self._worker
+        for number in due:
+            self._own_ms[number] = now_ms
+            self._acknowledge(number, now_ms)
+            worker.world.broker.append_calmly((self._topic, number), None, tick)
+            for other in worker.world.workers.values():
+                if other is not worker and other.dozes:
+                    other.ticker._others_ms[number] = other.mono_ms
+
+    def _done(self, partition: int, offset: int | None) -> None:
+        self._flying -= 1
+        if offset is not None:
+            self._acknowledge(partition, self._worker.mono_ms)
+
+    def _acknowledge(self, partition: int, now_ms: int) -> None:
+        if now_ms - self.acknowledged_ms[partition] > PAUSE_MS:
+            self.resumed_ms[partition] = now_ms
+        self.acknowledged_ms[partition] = now_ms
+
+    def _beat(self) -> None:
+        worker = self._worker
+        self._beats += 1
+        source = f"service-{worker.name}"
+        place = (self._topic, partition_of(source))
+        beat = Beat(source, 0, self._beats, worker.machine.wall_ms)
+        rows = [other.state.sources.get(source) for other in worker.world.living_workers()]
+        is_news = any(row is None or row.silent for row in rows)
+        if not is_news and worker.hears_calmly and worker.world.shortcuts:
+            worker.world.broker.append_calmly(place, source.encode(), beat)
+        else:
+            worker.tick_producer.send(place, source.encode(), beat, lambda _: None)
+        worker.after(BEAT_EVERY_MS, self._beat)
