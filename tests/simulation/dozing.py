@@ -56,8 +56,6 @@ def _changes_in_ms(worker: "Worker") -> Iterator[int]:
                 due = watch.deadline(heard_ms, policy.overdue_ms, settling_ms, policy)
                 if due > watch.clock_ms:
                     yield due - ahead_ms
-                    # Only when it has answered will it be late once more.
-                    continue
             if source not in watch.silent:
                 due = watch.deadline(session.last_ms, policy.silence_limit_ms, policy.settling_ms, policy)
                 yield due - ahead_ms

@@ -65,7 +65,8 @@ def is_beat(value: object, source: str, epoch: int) -> bool:
 
 
 def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy) -> str:
-    for at in range(event.from_offset + 1, event.until_offset + 1):
+    # An app whose first report is late already was never seen beating: the report is all there is.
+    for at in range(min(event.from_offset + 1, event.until_offset), event.until_offset + 1):
         report = records[at].value
         if not isinstance(report, Report):
             continue
