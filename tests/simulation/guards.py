@@ -49,7 +49,8 @@ def obey_anything(old: Any) -> Any:
     """An agent obeys orders older than those it obeyed."""
 
     def look(turn: Any) -> None:
-        turn.state.as_of = -1
+        if turn.state.own is not None:
+            turn.state.as_of = -1
         old(turn)
 
     return look

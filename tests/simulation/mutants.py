@@ -49,19 +49,19 @@ class Mutant(NamedTuple):
 
 
 MUTANTS: list[Mutant] = [
-    Mutant("terms", no_terms(), ["pause node", "cut node", "say again", "rebalance", "kill worker"]),
+    Mutant("terms", no_terms(), ["say again", "rebalance", "kill worker", "app"]),
     Mutant(
         "reading orders back",
         [
             (publisher.Publisher, "_settle", write_orders_once),
             (publisher.Publisher, "read_back", read_nothing_back),
         ],
-        ["fault at orders", "ask app", "app", "ask nodes"],
+        ["delay requests", "fault at orders", "ask app"],
     ),
     Mutant(
         "as_of in the agent",
         [(runner, "_look_at_orders", obey_anything), (runner, "_note_orders", note_latest)],
-        ["pause worker", "rebalance", "app", "stop broker", "ask app"],
+        ["delay requests", "app", "ask app", "rebalance"],
     ),
     Mutant(
         "epoch in sessions",
@@ -166,19 +166,24 @@ MUTANTS: list[Mutant] = [
 
 #: Mutant -> the seed that catches it, and the checker that does. Found by the hunt below.
 CAUGHT: dict[str, tuple[int, str]] = {
-    "terms": (19, "decisions count in their term"),
-    "as_of in the agent": (1, "orders only get newer"),
-    "settling": (4, "silence is justified"),
+    "terms": (4, "decisions count in their term"),
+    "as_of in the agent": (19, "orders only get newer"),
+    "epoch in sessions": (1, "silence is found"),
+    "settling": (6, "silence is justified"),
     "bound of settling": (14, "silence is found"),
     "clock step cut": (1, "silence is justified"),
-    "level-triggered facts": (11, "it heals"),
-    "brake on overdue": (21, "brake holds"),
+    "fence before acting": (5, "who decides has read to the end"),
+    "derived ids": (1, "a fact has one id"),
     "agent drains before it judges": (2, "no death of what lives"),
-    "snapshot atomicity": (8, "one fold"),
+    "snapshot atomicity": (4, "one fold"),
     "capacity check": (1, "invariants"),
-    "report's as_of": (1, "it heals"),
+    "report's as_of": (1, "a second copy waits for the first to end"),
     "requests seen": (4, "a request counts once"),
-    "one batch in flight": (5, "decisions are rarely refused"),
+    "hello newer than what is known": (1, "an event counts once"),
+    "who left stays away": (13, "who left stays away"),
+    "one batch in flight": (3, "decisions are rarely refused"),
+    "timers' step": (13, "a timer fires in its time"),
+    "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }
 
 
