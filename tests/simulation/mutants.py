@@ -167,10 +167,12 @@ MUTANTS: list[Mutant] = [
 #: Mutant -> the seed that catches it, and the checker that does. Found by the hunt below.
 CAUGHT: dict[str, tuple[int, str]] = {
     "terms": (4, "decisions count in their term"),
+    "reading orders back": (46, "a second copy waits for the first to end"),
+    "level-triggered facts": (11, "it heals"),
+    "bound of settling": (14, "silence is found"),
     "as_of in the agent": (19, "orders only get newer"),
     "epoch in sessions": (1, "silence is found"),
     "settling": (6, "silence is justified"),
-    "bound of settling": (14, "silence is found"),
     "clock step cut": (1, "silence is justified"),
     "fence before acting": (5, "who decides has read to the end"),
     "derived ids": (1, "a fact has one id"),
