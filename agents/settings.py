@@ -12,6 +12,13 @@ T = TypeVar("T")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That nodes may run apps as containers."""
+
+    #: Address of the daemon; empty: what DOCKER_HOST says, or the usual socket.
+    host: str = ""
+
+
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a node agent."""
 
@@ -27,6 +34,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: int = 0
     slots: int = 4
     log_level: LogLevel = "info"
+    #: None: only the driver `process`.
+    docker: DockerConfig | None = None
 
 
 class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +52,8 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = "watchkeep"
     provider: Literal["process"] = "process"
     log_level: LogLevel = "info"
+    #: Handed to its nodes.
+    docker: DockerConfig | None = None
 
 
 def read_config(path: str, kind: type[T]) -> T:

@@ -100,6 +100,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     node_ip: str = "127.0.0.1"
     #: First port for nodes; every further node takes a higher one, none is used twice.
     node_port_base: int = 8_082
+    #: Whether nodes run apps as containers too, on the docker daemon of this machine.
+    docker: bool = False
+    #: Address of that daemon. Empty: what DOCKER_HOST says, or the usual socket.
+    docker_host: str = ""
     #: Whether workers serve their web pages.
     web: bool = False
     #: Port of the first worker's web pages, the next worker's is one higher. Source: Faust's own default.

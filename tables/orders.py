@@ -44,6 +44,7 @@ def _app_order(app: AppRow) -> AppOrder:
         stop_grace_ms=spec.stop_grace_ms,
         on_isolation=spec.on_isolation,
         kill=app.phase == "condemned",
+        docker=spec.docker,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.specs import DockerSpec
 from sdk.contract.whole import Whole
 
 
@@ -27,6 +28,8 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     on_isolation: Literal["keep", "stop"] = "keep"
     #: The copy is condemned: kill it without grace.
     kill: bool = False
+    #: For the driver `docker`.
+    docker: DockerSpec | None = None
 
 
 class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):

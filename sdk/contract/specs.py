@@ -8,6 +8,31 @@ from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
 SPEC_BYTES_MAX = 64 << 10
+#: Longest name of an image or a user. Source: what docker takes for the name of an image.
+_NAME_MAX = 255
+#: Docker refuses less than 6 MiB.
+_MEMORY_MIB_MIN = 6
+
+
+#: How an app can be run.
+DRIVERS = ("process", "docker")
+
+
+class DockerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an app runs as a container; it gets no new privileges and no restart of docker's own."""
+
+    #: Must be on the node's machine: nothing is ever pulled.
+    image: str
+    #: `host` shares the machine's network; in `bridge` the container has an address of its own.
+    network: Literal["host", "bridge"] = "host"
+    #: `name`, `uid` or `uid:gid`; empty for what the image says.
+    user: str = ""
+    #: The file system cannot be written, apart from 64 MiB under /tmp.
+    read_only: bool = True
+    #: Memory, swap included; over it the app is killed. 0: no limit of its own.
+    memory_mib: Whole = 0
+    #: Share of one core, 100 is one whole core. 0: no limit of its own.
+    cpu_percent: Whole = 0
 
 
 class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,6 +51,8 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     start_within_ms: Whole = 30_000
     stop_grace_ms: Whole = 5_000
     slots: Whole = 1
+    #: For the driver `docker` only, and needed there.
+    docker: DockerSpec | None = None
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -36,8 +63,7 @@ def check_spec(spec: AppSpec) -> None:
         raise ValueError("command: needs a program and arguments, as a list of words without NUL")
     if any(not key or "=" in key or "\0" in key + value for key, value in spec.env.items()):
         raise ValueError("env: names must be non-empty and without =, nothing may hold NUL")
-    if spec.driver != "process":
-        raise ValueError(f"driver: {spec.driver!r:.40} is unknown; allowed: process")
+    _check_driver(spec)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),
@@ -47,3 +73,34 @@ def check_spec(spec: AppSpec) -> None:
             raise ValueError(f"{field}: {value} is out of range; allowed: {low} to {high}")
     if len(msgspec.json.encode(spec)) > SPEC_BYTES_MAX:
         raise ValueError(f"spec: larger than {SPEC_BYTES_MAX} bytes")
+
+
+def _check_driver(spec: AppSpec) -> None:
+    """Raise ValueError unless there is such a driver and it has what it needs."""
+    if spec.driver not in DRIVERS:
+        raise ValueError(f"driver: {spec.driver!r:.40} is unknown; allowed: {', '.join(DRIVERS)}")
+    if spec.driver == "docker" and spec.docker is None:
+        raise ValueError("docker: the driver docker needs this table, with an image at least")
+    if spec.docker is not None:
+        if spec.driver != "docker":
+            raise ValueError(f"docker: is for the driver docker, not for {spec.driver}")
+        _check_docker(spec.docker)
+
+
+def _check_docker(docker: DockerSpec) -> None:
+    """Raise ValueError unless a container can be made of this."""
+    for field, text in (("image", docker.image), ("user", docker.user)):
+        if len(text) > _NAME_MAX or not text.isprintable() or " " in text:
+            raise ValueError(
+                f"docker.{field}: {text!r:.80} is no name; allowed: up to {_NAME_MAX} letters, no blanks"
+            )
+    if not docker.image or docker.image.startswith("-"):
+        raise ValueError("docker.image: needs the name of an image that is on the node's machine")
+    for field, value, low, high in (
+        ("memory_mib", docker.memory_mib, _MEMORY_MIB_MIN, 1 << 20),
+        ("cpu_percent", docker.cpu_percent, 1, 100_000),
+    ):
+        if value and not low <= value <= high:
+            raise ValueError(
+                f"docker.{field}: {value} is out of range; allowed: 0 (no limit), {low} to {high}"
+            )

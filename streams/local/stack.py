@@ -115,7 +115,7 @@ def _provisioner(settings: Settings) -> ChildSpec:
 
 def write_provisioner_config(settings: Settings, path: Path) -> None:
     """Write the configuration of the provisioner; `agents.settings.PoolConfig` says what may stand in it."""
-    config = {
+    config: dict[str, object] = {
         "bootstrap": settings.bootstrap,
         "data_dir": str(settings.data_path),
         "pool": settings.pool,
@@ -125,6 +125,8 @@ def write_provisioner_config(settings: Settings, path: Path) -> None:
         "provider": "process",
         "log_level": settings.log_level,
     }
+    if settings.docker:
+        config["docker"] = {"host": settings.docker_host}
     path.write_text(json.dumps(config), encoding="utf-8")
 
 

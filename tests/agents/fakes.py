@@ -83,7 +83,7 @@ class FakeDriver:
     async def tidy(self) -> None:
         """Nothing to tidy."""
 
-    def log_tail(self, app: str, lines: int) -> bytes:
+    async def log_tail(self, app: str, lines: int) -> bytes:
         """Made-up processes say little."""
         return f"{lines} lines of {app}".encode()
 

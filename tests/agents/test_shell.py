@@ -9,7 +9,7 @@ from pathlib import Path
 from agents import inputs as i
 from agents.clock import BoundedClock
 from agents.disk import read_record
-from agents.node import AppHands
+from agents.drivers import AppHands
 from agents.shell import Shell
 from agents.state import Image, first_state
 from sdk.contract.heartbeats import Heartbeat, Hello, Report
@@ -62,9 +62,10 @@ def play(
 
     async def run() -> None:
         driver = FakeDriver(world or FakeWorld())
+        driver.name = "process"
         image_path = folder / "runner.json"
         state = first_state(node_identity(), read_record(image_path, Image, Image()), await driver.adopt())
-        shell = Shell(state, AppHands(driver), image_path, clock)
+        shell = Shell(state, AppHands([driver]), image_path, clock)
         driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
         way = FakeWay()
         way.shell = shell

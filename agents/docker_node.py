@@ -1,0 +1,50 @@
+"""The docker driver of a node agent, with its daemon and its addresses. Shell of the agents; loaded where used."""
+
+import logging
+from pathlib import Path
+
+from agents.containers import ContainerError, Containers
+from agents.docker_calls import PING_WITHIN_S, DockerCalls
+from agents.docker_driver import DockerDriver
+from agents.docker_plan import place_of
+from agents.door import Door
+from agents.settings import NodeConfig
+
+log = logging.getLogger("watchkeep.docker")
+
+
+async def create_docker_driver(
+    config: NodeConfig, node: str, directory: Path, door: Door
+) -> DockerDriver | None:
+    """The driver, None if the daemon does not answer and has nothing of ours."""
+    assert config.docker is not None
+    host = config.docker.host
+
+    def connect() -> Containers:
+        from agents.docker_sdk import DockerContainers
+
+        return DockerContainers(host)
+
+    calls = DockerCalls(connect)
+
+    async def reach(network: str) -> str:
+        """Host network: the agent's own address. Bridge: the same, or the gateway if that address is loopback."""
+        if network == "host" or not door.is_loopback:
+            return door.url
+        gateway = await calls.call(lambda it: it.gateway(network))
+        try:
+            return await door.url_at(gateway)
+        except OSError as error:
+            raise ContainerError(
+                f"an app on the network {network} cannot reach this agent: {gateway} cannot be listened on "
+                f"({error.strerror or error}); is the daemon in another network namespace?"
+            ) from None
+
+    driver = DockerDriver(directory, place_of(config.prefix, node, directory), calls, reach)
+    if await driver.can_serve(PING_WITHIN_S):
+        return driver
+    log.warning(
+        "the docker daemon does not answer: this node runs no apps as containers until it starts anew"
+    )
+    calls.close()
+    return None
