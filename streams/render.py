@@ -185,6 +185,7 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "since_ms": row.since_ms,
         "failure_count": row.failures,
         "reason": row.pending_reason or row.end_reason,
+        "detail": row.end_detail,
         "exit_code": row.exit_code,
         "command": row.spec.command,
     }

@@ -24,6 +24,9 @@ from tables.silence import Greeted, PartitionWatch, Reported
 from tables.state import holds_slot, is_hosted
 from tables.watcher import Watcher, band_of, is_late, registration_of
 
+#: Longest text of how an app ended that goes to the log.
+DETAIL_MAX = 300
+
 
 class Fact(NamedTuple):
     """An event and the id derived from what it claims."""
@@ -169,7 +172,15 @@ def _app_facts(
     if entry.status == "exited":
         if holds_slot(app):
             yield _exit_fact(
-                AppExited(entry.app, entry.generation, node.node, "exited", position, entry.exit_code)
+                AppExited(
+                    entry.app,
+                    entry.generation,
+                    node.node,
+                    "exited",
+                    position,
+                    entry.exit_code,
+                    entry.reason[:DETAIL_MAX],
+                )
             )
     elif entry.status == "running" and app.phase == "placed":
         yield Fact(

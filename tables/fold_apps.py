@@ -128,6 +128,7 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
             seen=-1,
             exit_code=None,
             end_reason="",
+            end_detail="",
             pending_reason="",
             wake=wake_of(event.wake_ms, meta),
         ),
@@ -188,6 +189,7 @@ def _exited(state: State, event: AppExited, meta: "Meta") -> str:
         since_ms=meta.append_ms,
         exit_code=event.exit_code,
         end_reason=event.reason,
+        end_detail=event.detail,
         silent=False,
         wake=None,
     )

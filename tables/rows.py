@@ -133,6 +133,8 @@ class AppRow(_Row, frozen=True):
     seen: int = -1
     exit_code: int | None = None
     end_reason: str = ""
+    #: How the last copy ended, in its agent's words.
+    end_detail: str = ""
     #: Failures of its own, ever; a node's death is not among them.
     failures: int = 0
     #: Failures in a row without a good run between them.

@@ -100,6 +100,8 @@ class AppExited(EventBase, frozen=True):
     reason: Literal["exited", "lost"]
     position: Position
     exit_code: Whole | None = None
+    #: How it ended, or why it could not be started, in its agent's words; only ever shown.
+    detail: str = ""
 
 
 class NodeExited(EventBase, frozen=True):

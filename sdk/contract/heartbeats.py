@@ -48,6 +48,8 @@ class AppEntry(msgspec.Struct, frozen=True, array_like=True):
     age_ms: Whole
     pid: Whole = 0
     exit_code: Whole | None = None
+    #: How it ended, or why it could not be started, in its agent's words.
+    reason: str = ""
 
 
 class NodeEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -111,6 +111,7 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         else "-",
         "failures": str(view["failure_count"]),
         "why": view["reason"],
+        "how": view["detail"],
         "exit code": "" if view["exit_code"] is None else str(view["exit_code"]),
     }
     lines = [f"{view['app']}  {coloured(view['status'])}"]

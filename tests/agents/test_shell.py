@@ -96,13 +96,13 @@ def test_orders_become_processes_and_reports(tmp_path: Path) -> None:
 
 
 def test_app_that_cannot_start_is_reported(tmp_path: Path) -> None:
-    """A driver's refusal is an exit with code 127."""
+    """A driver's refusal is an exit with code 127 and the driver's reason."""
 
     async def act(shell: Shell, way: FakeWay) -> None:
         way.order(AppOrder("application-a", 90, ["/no/such"]), as_of=100)
         await until(lambda: way.statuses() == {"application-a": "exited"})
         report = next(it for it in reversed(way.sent) if isinstance(it, Report))
-        assert report.apps[0].exit_code == 127
+        assert (report.apps[0].exit_code, report.apps[0].reason) == (127, "cannot start /no/such")
 
     play(tmp_path, act)
 
