@@ -6,9 +6,11 @@ is the first that was never given out; it is written before a node is started.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +18,14 @@ import msgspec
 
 from agents import procfs
 from agents.disk import open_log, read_holder, read_record, rotate_log, write_atomic
-from agents.provider import CreateError, OnNodeAnswer, OnNodeExit
+from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.settings import NodeConfig, PoolConfig
 from agents.spawner import Spawner
 from agents.state import Found
 from sdk.contract.ids import node_id
 from sdk.contract.orders import NodeOrder
+
+log = logging.getLogger("watchkeep.provisioner")
 
 #: Bound of waiting for what was killed to go. Source: policy `destroy_within_ms`.
 DESTROY_WITHIN_S = 2.0
@@ -29,8 +33,13 @@ _LOOK_AGAIN_S = 0.003
 #: Between two tries whether a new agent answers, and when to give up asking: silence is the planner's matter.
 _ANSWER_PAUSE_S = 0.1
 _ANSWER_TRIES_MAX = 600
+#: Starts of an agent in its place without an answer in between, after which the node counts as dead.
+_STARTS_MAX = 3
 #: Ports run out here.
 _PORT_MAX = 65_535
+
+#: Ends what no process tells of: the containers of a node that keeps its files in a directory.
+Sweep = Callable[[str, Path], Awaitable[None]]
 
 
 class Entry(msgspec.Struct):
@@ -43,6 +52,8 @@ class Entry(msgspec.Struct):
     #: Agent's process, 0 if it was not started (yet, or as far as the book knows).
     pid: int = 0
     start: int = 0
+    #: Start time of its first agent, older than anything else of the node.
+    born: int = 0
     state: Literal["made", "parked", "ended"] = "made"
 
 
@@ -57,9 +68,13 @@ class Book(msgspec.Struct):
 class ProcessProvider:
     """Makes nodes out of local processes."""
 
-    def __init__(self, config: PoolConfig, spawner: Spawner) -> None:
+    def __init__(self, config: PoolConfig, spawner: Spawner, sweep: Sweep | None = None) -> None:
         self.on_exit: OnNodeExit = lambda *_: None
         self.on_answer: OnNodeAnswer = lambda *_: None
+        self.on_restart: OnNodeRestart = lambda *_: None
+        self._sweep = sweep
+        #: Starts of each node's agent since it last answered.
+        self._starts: dict[int, int] = {}
         self._config = config
         self._spawner = spawner
         self._data_dir = Path(config.data_dir)
@@ -79,6 +94,10 @@ class ProcessProvider:
                 entry.pid, entry.start = read_holder(self._directory(entry))
             status: Literal["alive", "dead", "parked"] = "alive"
             if entry.state == "ended" or not (procfs.is_alive(entry.pid, entry.start) and self._watch(entry)):
+                if entry.state == "made" and self._config.restart_agents:
+                    # Its apps may live: whoever brings it back starts the agent only.
+                    found.append(Found(str(entry.order), entry.order, "parked", entry.node))
+                    continue
                 status = "dead"
                 await self._end_group(entry)
                 if entry.state == "parked":
@@ -107,6 +126,11 @@ class ProcessProvider:
         entry.pid = entry.start = 0
         entry.state = "made"
         self._write_book()
+        await self._start(entry)
+        return entry.node, entry.pid
+
+    async def _start(self, entry: Entry) -> None:
+        """Start the agent of a node; CreateError if that fails, and then the node has ended."""
         try:
             entry.pid = await self._spawn(entry)
         except OSError as error:
@@ -114,12 +138,12 @@ class ProcessProvider:
             self._write_book()
             raise CreateError(f"cannot start the agent of {entry.node}: {error}") from None
         entry.start = procfs.start_of(entry.pid)
+        entry.born = entry.born or entry.start
         self._write_book()
         if not self._watch(entry):
             entry.state = "ended"
             self._write_book()
             raise CreateError(f"the agent of {entry.node} ended at once")
-        return entry.node, entry.pid
 
     async def stop(self, order: int) -> None:
         """SIGTERM to the agent, which stops its apps with grace."""
@@ -137,6 +161,9 @@ class ProcessProvider:
         if entry is None:
             return
         if order in self._pidfds:
+            # On disk first: who finds the agent dead must not start it again.
+            entry.state = "ended"
+            self._write_book()
             self._kill_group(entry)
         elif entry.state != "ended":
             entry.state = "ended"
@@ -227,7 +254,14 @@ class ProcessProvider:
         self._begin(self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:
-        """The agent has ended: so does all else of the node, then that is told."""
+        """The agent has ended: it starts again, or all else of the node ends too and that is told."""
+        if self._may_restart(entry):
+            code = await self._spawner.reap(entry.pid)
+            if await self._restart(entry):
+                return
+            await self._end_group(entry)
+            self.on_exit(entry.order, code, _reason(code))
+            return
         # The group goes first, the leader is reaped after: until then nobody else can get its pid.
         await self._end_group(entry)
         code = await self._spawner.reap(entry.pid)
@@ -235,6 +269,28 @@ class ProcessProvider:
             entry.state = "ended"
         self._write_book()
         self.on_exit(entry.order, code, _reason(code))
+
+    def _may_restart(self, entry: Entry) -> bool:
+        """Whether the agent died by itself and deserves another start."""
+        self._starts[entry.order] = self._starts.get(entry.order, 0) + 1
+        return (
+            self._config.restart_agents and entry.state == "made" and self._starts[entry.order] <= _STARTS_MAX
+        )
+
+    async def _restart(self, entry: Entry) -> bool:
+        """Start the agent again in its place; False if that fails or the node was to go meanwhile."""
+        log.warning("the agent of %s has died: starting it again", entry.node)
+        try:
+            await self._start(entry)
+        except CreateError as error:
+            log.warning("%s", error)
+            return False
+        # The state is another one if the node was destroyed while we waited.
+        state: str = entry.state
+        if state == "ended":
+            self._kill_group(entry)
+        self.on_restart(entry.order, entry.node, entry.pid)
+        return True
 
     def _kill_group(self, entry: Entry) -> None:
         found = procfs.look_up(entry.pid)
@@ -254,6 +310,8 @@ class ProcessProvider:
 
     async def _end_group(self, entry: Entry) -> None:
         """Kill what is left of a node until nothing lives; bounded."""
+        if self._sweep is not None:
+            await self._sweep(entry.node, self._directory(entry))
         if not entry.pid:
             return
         self._kill_group(entry)
@@ -266,8 +324,9 @@ class ProcessProvider:
         # ours.
         session = entry.pid if leader is None or leader.start == entry.start else -1
         # Nothing of a node is older than its agent; the marks of older processes, most of a machine, are not read.
+        since = entry.born or entry.start
         while left := procfs.select(
-            lambda it: it.start >= entry.start and (it.session == session or procfs.has_marks(it.pid, marks))
+            lambda it: it.start >= since and (it.session == session or procfs.has_marks(it.pid, marks))
         ):
             for pid in left:
                 procfs.send_signal(pid, signal.SIGKILL)
@@ -277,11 +336,13 @@ class ProcessProvider:
 
     async def _await_answer(self, entry: Entry) -> None:
         """Ask the agent for its health until it answers once."""
+        pid = entry.pid
         for _ in range(_ANSWER_TRIES_MAX):
             await asyncio.sleep(_ANSWER_PAUSE_S)
-            if entry.order not in self._pidfds:
+            if entry.order not in self._pidfds or entry.pid != pid:
                 return
             if await _answers(self._config.ip, entry.port, entry.node):
+                self._starts.pop(entry.order, None)
                 self.on_answer(entry.order)
                 return
 

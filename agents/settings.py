@@ -52,6 +52,9 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = "watchkeep"
     provider: Literal["process"] = "process"
     log_level: LogLevel = "info"
+    #: An agent that dies is started again on its node and adopts the apps, which run on meanwhile. Otherwise the
+    #: node is destroyed with all that is left of it.
+    restart_agents: bool = False
     #: Handed to its nodes.
     docker: DockerConfig | None = None
 

@@ -104,6 +104,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     docker: bool = False
     #: Address of that daemon. Empty: what DOCKER_HOST says, or the usual socket.
     docker_host: str = ""
+    #: Whether a node's agent that dies is started again in its place and adopts the apps, which run on.
+    #: Otherwise the node is destroyed and replaced by a new one with all its apps.
+    restart_agents: bool = False
     #: Whether workers serve their web pages.
     web: bool = False
     #: Port of the first worker's web pages, the next worker's is one higher. Source: Faust's own default.

@@ -124,6 +124,7 @@ def write_provisioner_config(settings: Settings, path: Path) -> None:
         "prefix": settings.prefix,
         "provider": "process",
         "log_level": settings.log_level,
+        "restart_agents": settings.restart_agents,
     }
     if settings.docker:
         config["docker"] = {"host": settings.docker_host}
