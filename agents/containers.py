@@ -4,9 +4,13 @@ Calls block and belong into a thread (`agents.docker_calls`). Each raises `Conta
 people, `NoContainerError` if there is no such container. `agents.docker_sdk` is the real one.
 """
 
+import signal
 from typing import Literal, Protocol
 
 import msgspec
+
+#: Exit code, None if nobody knows, and the reason in words.
+Outcome = tuple[int | None, str]
 
 
 class ContainerError(OSError):
@@ -95,7 +99,7 @@ class Containers(Protocol):
         """One container by its id."""
         ...
 
-    def signal(self, container: str, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
+    def signal(self, container: str, number: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Signal a container; one that does not run is left alone, a paused one is continued."""
         ...
 
@@ -110,3 +114,15 @@ class Containers(Protocol):
     def gateway(self, network: str) -> str:
         """The address of this machine in a bridge network."""
         ...
+
+
+def outcome_of(ended: Container | None) -> Outcome:
+    """Exit code and reason; an init gives 128 and the number for a program that a signal ended."""
+    if ended is None or ended.exit_code is None:
+        return None, "its container is gone" if ended is None else "ended; docker does not say how"
+    code = ended.exit_code
+    if ended.out_of_memory:
+        return -signal.SIGKILL, "killed: it used more memory than it may"
+    if 128 < code <= 128 + signal.SIGRTMAX:  # noqa: PLR2004 - see the first line
+        return 128 - code, f"killed by signal {code - 128}"
+    return code, f"exited with code {code}"

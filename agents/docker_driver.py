@@ -20,7 +20,14 @@ from pathlib import Path
 import msgspec
 
 from agents import procfs
-from agents.containers import Container, ContainerError, DaemonAwayError, NoContainerError
+from agents.containers import (
+    Container,
+    ContainerError,
+    DaemonAwayError,
+    NoContainerError,
+    Outcome,
+    outcome_of,
+)
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.docker_calls import START_WITHIN_S, DockerCalls
 from agents.docker_plan import Place, plan_container
@@ -36,8 +43,6 @@ _LOOK_AGAIN_S = 0.02
 #: Lines kept of an app's log when its container goes.
 _LINES_KEPT = 2_000
 
-#: Exit code, None if nobody knows, and the reason in words.
-Outcome = tuple[int | None, str]
 #: The URL under which a container on this network reaches the agent; ContainerError if there is none.
 Reach = Callable[[str], Awaitable[str]]
 
@@ -269,12 +274,12 @@ class DockerDriver:
             try:
                 ended = await self._calls.call(lambda it: it.look_up(copy.container))
             except NoContainerError:
-                outcome = _outcome(None)
+                outcome = outcome_of(None)
                 break
             except ContainerError:
                 break
             if not ended.is_alive:
-                outcome = _outcome(ended)
+                outcome = outcome_of(ended)
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
         self._tell(copy, outcome)
@@ -304,7 +309,7 @@ class DockerDriver:
                 continue
             there = seen.get(copy.container)
             if there is None or not there.is_alive:
-                self._tell(copy, _outcome(there))
+                self._tell(copy, outcome_of(there))
             elif copy.condemned:
                 await self.kill(copy.app, copy.generation)
         known = {copy.container for copy in self._copies.values()}
@@ -358,17 +363,5 @@ class DockerDriver:
 def _found(copy: Copy, container: Container) -> Found:
     if not copy.has_ended:
         return Found(copy.app, copy.generation, "alive", pid=copy.pid)
-    code, reason = _outcome(container)
+    code, reason = outcome_of(container)
     return Found(copy.app, copy.generation, "dead", exit_code=code, reason=reason)
-
-
-def _outcome(ended: Container | None) -> Outcome:
-    """Exit code and reason; an init gives 128 and the number for a program that a signal ended."""
-    if ended is None or ended.exit_code is None:
-        return None, "its container is gone" if ended is None else "ended; docker does not say how"
-    code = ended.exit_code
-    if ended.out_of_memory:
-        return -signal.SIGKILL, "killed: it used more memory than it may"
-    if 128 < code <= 128 + signal.SIGRTMAX:  # noqa: PLR2004 - see the first line
-        return 128 - code, f"killed by signal {code - 128}"
-    return code, f"exited with code {code}"

@@ -99,14 +99,14 @@ class DockerContainers:
             network=seen["HostConfig"]["NetworkMode"],
         )
 
-    def signal(self, container: str, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
+    def signal(self, container: str, number: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Signal what runs."""
         with self._plain_errors():
             if self.look_up(container).status == "paused":
                 with contextlib.suppress(self._errors.APIError):
                     self._api.unpause(container)
             try:
-                self._api.kill(container, signal)
+                self._api.kill(container, number)
             except self._errors.APIError as error:
                 if error.status_code != _CONFLICT:
                     raise

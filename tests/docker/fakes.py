@@ -74,10 +74,10 @@ class FakeDaemon:
             raise NoContainerError(f"no container {container}")
         return self.there[container]
 
-    def signal(self, container: str, signal: Literal["SIGTERM", "SIGKILL"]) -> None:
+    def signal(self, container: str, number: Literal["SIGTERM", "SIGKILL"]) -> None:
         """Made-up containers obey."""
         if self.look_up(container).is_alive:
-            self.end(container, _CODES[signal])
+            self.end(container, _CODES[number])
 
     def remove(self, container: str) -> None:
         """Gone."""
