@@ -6,6 +6,7 @@ finds the whole project so.
 """
 
 import contextlib
+import hashlib
 import io
 import os
 import subprocess
@@ -23,6 +24,8 @@ from agents.docker_sdk import DockerContainers
 
 #: The image of which the documentation and the tests speak.
 IMAGE = "watchkeep/python:local"
+#: Label that says how an image was made.
+RECIPE = "watchkeep.recipe"
 #: Small programs of the machine that a person or a test may want inside.
 PROGRAMS = ("sh", "sleep", "true", "false", "cat", "ls", "env")
 #: Parts of the standard library that no app and no node needs: tests, an editor, a build.
@@ -30,6 +33,15 @@ _LEFT_OUT = {
     "__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip", "turtledemo", "pydoc_data",
     "site-packages", "dist-packages",
 }  # fmt: skip
+#: Libraries that compiled packages ask for and the interpreter does not.
+_PACKAGES_NEED = (
+    "libpthread.so.0",
+    "libdl.so.2",
+    "librt.so.1",
+    "libutil.so.1",
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+)
 #: An import of 70 MB takes 2 s; a slow disk is given its time.
 IMPORT_WITHIN_S = 300
 
@@ -99,7 +111,21 @@ def build(name: str, host: str = "") -> str:
     with tempfile.TemporaryFile() as tar, contextlib.closing(DockerContainers(host)) as containers:
         write_tar(tar)
         tar.seek(0)
-        return containers.import_image(name, tar, within_s=IMPORT_WITHIN_S)
+        return containers.import_image(name, tar, labels={RECIPE: recipe()}, within_s=IMPORT_WITHIN_S)
+
+
+def is_current(name: str, host: str = "") -> bool:
+    """Whether an image of that name is there and made as it would be made now."""
+    try:
+        with contextlib.closing(DockerContainers(host)) as containers:
+            return containers.image_labels(name).get(RECIPE) == recipe()
+    except ContainerError:
+        return False
+
+
+def recipe() -> str:
+    """Changes with this program and with the Python that it packs."""
+    return hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()[:12]
 
 
 def _programs() -> list[Path]:
@@ -126,6 +152,8 @@ def _libraries(binaries: list[Path]) -> list[Path]:
             found.add(Path(words[2]))
         elif words and words[0].startswith("/") and not line.rstrip().endswith(":"):
             found.add(Path(words[0]))
+    beside = {path.parent for path in found if path.name.startswith("libc.")}
+    found |= {folder / name for folder in beside for name in _PACKAGES_NEED if (folder / name).exists()}
     return sorted(found)
 
 

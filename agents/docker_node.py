@@ -8,13 +8,20 @@ from agents.containers import ContainerError, Containers
 from agents.docker_calls import PING_WITHIN_S, DockerCalls
 from agents.docker_driver import DockerDriver
 from agents.docker_plan import place_of
+from agents.docker_provider import DockerProvider
 from agents.door import Door
-from agents.settings import DockerConfig, NodeConfig
+from agents.settings import DockerConfig, NodeConfig, PoolConfig
 
 #: Bound of ending what a node left. Source: policy `destroy_within_ms`, of which this takes a part.
 SWEEP_WITHIN_S = 1.5
 
 log = logging.getLogger("watchkeep.docker")
+
+
+def create_docker_provider(config: PoolConfig) -> DockerProvider:
+    """The provider of a pool whose nodes are containers."""
+    host = config.docker.host if config.docker is not None else ""
+    return DockerProvider(config, DockerCalls(_connector(host)))
 
 
 def create_docker_sweep(config: DockerConfig, prefix: str) -> Callable[[str, Path], Awaitable[None]]:

@@ -129,7 +129,7 @@ class DockerContainers:
             tail: bytes = self._api.logs(container, tail=lines)
         return tail
 
-    def import_image(self, name: str, tar: Any, *, within_s: float) -> str:
+    def import_image(self, name: str, tar: Any, *, labels: dict[str, str], within_s: float) -> str:
         """Make an image of a file system as a tar; its id."""
         url = self._api._url("/images/create")  # noqa: SLF001 - the SDK's own import reads the tar into memory
         with self._plain_errors():
@@ -141,7 +141,12 @@ class DockerContainers:
                     "fromSrc": "-",
                     "repo": repository,
                     "tag": tag or "latest",
-                    "changes": ["ENV PATH=/usr/local/bin:/usr/bin:/bin", "WORKDIR /app", 'CMD ["python3"]'],
+                    "changes": [
+                        "ENV PATH=/usr/local/bin:/usr/bin:/bin",
+                        "WORKDIR /app",
+                        'CMD ["python3"]',
+                        *(f"LABEL {key}={value}" for key, value in labels.items()),
+                    ],
                 },
                 headers={"Content-Type": "application/tar"},
                 timeout=within_s,
@@ -149,6 +154,11 @@ class DockerContainers:
             self._api._raise_for_status(answer)  # noqa: SLF001 - as the SDK does it
             found: dict[str, Any] = self._image(name)
         return str(found["Id"])
+
+    def image_labels(self, name: str) -> dict[str, str]:
+        """The labels of an image."""
+        with self._plain_errors():
+            return self._image(name)["Config"].get("Labels") or {}
 
     def gateway(self, network: str) -> str:
         """The machine's address in a bridge network."""

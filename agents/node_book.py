@@ -94,7 +94,8 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         pool=pool.pool,
         slots=entry.slots,
         log_level=pool.log_level,
-        docker=pool.docker,
+        # In a container there is no daemon.
+        docker=pool.docker if pool.provider == "process" else None,
     )
     path = directory / "agent.json"
     write_atomic(path, msgspec.json.encode(config))

@@ -69,7 +69,7 @@ async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None
         drivers=[config.provider],
         boot_id=boot_id(),
     )
-    provider: Provider = ProcessProvider(config, spawner, create_sweep(config))
+    provider = create_provider(config, spawner)
     image_path = Path(config.data_dir) / "pools" / config.pool / "runner.json"
     early: list[i.Input] = []
     provider.on_exit = lambda order, code, why: early.append(i.Exited(str(order), order, code, why))
@@ -100,11 +100,20 @@ async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None
     log.info("%s ends, everything stopped", describe(identity))
 
 
+def create_provider(config: PoolConfig, spawner: Spawner) -> Provider:
+    """The provider that the configuration names."""
+    if config.provider == "docker":
+        # Loaded only where it is used, as in the nodes.
+        from agents.docker_node import create_docker_provider
+
+        return create_docker_provider(config)
+    return ProcessProvider(config, spawner, create_sweep(config))
+
+
 def create_sweep(config: PoolConfig) -> Sweep | None:
     """How containers that a dead node left are ended; None where nodes have none."""
     if config.docker is None:
         return None
-    # Loaded only where it is used, as in the nodes.
     from agents.docker_node import create_docker_sweep
 
     return create_docker_sweep(config.docker, config.prefix)

@@ -96,6 +96,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slots: int = 4
     #: Name of the pool that the local provisioner serves.
     pool: str = "local"
+    #: What a node is: a process, or a container on the docker daemon of this machine.
+    provider: Literal["process", "docker"] = "process"
+    #: Image of nodes that are containers; `scripts/docker-image` makes this one.
+    node_image: str = "watchkeep/python:local"
     #: Address that local nodes listen on and are named after.
     node_ip: str = "127.0.0.1"
     #: First port for nodes; every further node takes a higher one, none is used twice.

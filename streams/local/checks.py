@@ -113,6 +113,7 @@ def check_java(settings: Settings) -> Finding:
 
 def check_docker(settings: Settings) -> Finding:
     """Can nodes run apps as containers."""
+    is_wanted = settings.docker or settings.provider == "docker"
     where = settings.docker_host or os.environ.get("DOCKER_HOST") or "the usual socket"
     try:
         import docker
@@ -122,10 +123,10 @@ def check_docker(settings: Settings) -> Finding:
         with contextlib.closing(docker.from_env(timeout=_DOCKER_WITHIN_S, environment=named)) as client:
             version = client.version()["Version"]
     except (DockerException, OSError) as error:
-        if not settings.docker:
+        if not is_wanted:
             return Finding("docker", "note", f"not used, and none answers at {where}")
         return Finding("docker", "unhealthy", f"no daemon answers at {where}: {error}")
-    used = "used" if settings.docker else "usable, set docker = true for it"
+    used = "used" if is_wanted else "usable, set docker = true for it"
     return Finding("docker", "ok", f"{version} at {where}, {used}")
 
 

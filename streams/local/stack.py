@@ -122,11 +122,12 @@ def write_provisioner_config(settings: Settings, path: Path) -> None:
         "ip": settings.node_ip,
         "port_base": settings.node_port_base,
         "prefix": settings.prefix,
-        "provider": "process",
+        "provider": settings.provider,
+        "container": {"image": settings.node_image},
         "log_level": settings.log_level,
         "restart_agents": settings.restart_agents,
     }
-    if settings.docker:
+    if settings.docker or settings.provider == "docker":
         config["docker"] = {"host": settings.docker_host}
     path.write_text(json.dumps(config), encoding="utf-8")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agents.containers import ContainerError
-from agents.docker_image import IMAGE, build
+from agents.docker_image import IMAGE, build, is_current
 from agents.docker_sdk import DockerContainers
 
 _PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "docker-daemon"
@@ -64,7 +64,7 @@ def start_daemon() -> tuple[Daemon, bool]:
         )
         if done.returncode:
             raise NoDaemonError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
-    if not _has_image(host):
+    if not is_current(IMAGE, host):
         build(IMAGE, host)
     return daemon, not was_there
 
@@ -73,15 +73,6 @@ def _answers(host: str) -> bool:
     try:
         with closing(DockerContainers(host)) as containers:
             containers.ping()
-    except ContainerError:
-        return False
-    return True
-
-
-def _has_image(host: str) -> bool:
-    try:
-        with closing(DockerContainers(host)) as containers:
-            containers._image(IMAGE)
     except ContainerError:
         return False
     return True

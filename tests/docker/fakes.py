@@ -17,8 +17,10 @@ _CODES = {"SIGTERM": 143, "SIGKILL": 137}
 class FakeDaemon:
     """Knows the programs `sleep`, which goes on, and `false`, which ends with 1, in one image."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, image: str, programs: tuple[str, ...] | None = ("sleep", "false")) -> None:
+        """Make a daemon whose image has these programs, None for whatever is asked for."""
         self.image = image
+        self.programs = programs
         self.there: dict[str, Container] = {}
         self.plans: list[ContainerPlan] = []
         #: Set while it answers; whoever asks an unset one waits, as with a daemon that hangs.
@@ -45,7 +47,7 @@ class FakeDaemon:
             known = next((it for it in self.there.values() if it.name == plan.name), None)
             if known is not None and known.status != "created":
                 return known
-            if plan.command[0] not in ("sleep", "false"):
+            if self.programs is not None and plan.command[0] not in self.programs:
                 raise ContainerError(f"cannot start {plan.command[0]}")
             self._made += 1
             made = Container(

@@ -135,3 +135,31 @@ def test_reason_of_a_failed_start_is_shown(platform: Platform) -> None:
     rig.wait(lambda state: IN_HOST in state.apps and state.apps[IN_HOST].gave_up, what="the app given up")
 
     assert "there is no image no-such/image:1 on this machine" in rig.state().apps[IN_HOST].end_detail
+
+
+def test_node_in_a_container_is_replaced_with_its_apps(
+    docker_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With nodes as containers, one that is killed is replaced by a new one with all its apps, as ever."""
+    containers = DockerContainers(docker_daemon.host)
+    with (
+        docker_daemon.network(),
+        Rig(tmp_path_factory.mktemp("rig"), provider="docker", docker_host=docker_daemon.host) as rig,
+    ):
+        rig.start(workers=1, nodes=2, slots=4)
+        apps = rig.run_apps([f"application-{number}" for number in range(4)], within_s=60)
+        victim = rig.node_of(apps[0])
+        lost = [app for app in apps if rig.node_of(app) == victim]
+        (container,) = containers.list_labelled({"watchkeep.node": victim})
+
+        containers.signal(container.id, "SIGKILL")
+
+        rig.wait(lambda state: state.nodes[victim].status == "down", what="the killed node down")
+        rig.wait_running(apps, within_s=60)
+        assert {rig.node_of(app) for app in lost}.isdisjoint({victim})
+        assert containers.list_labelled({"watchkeep.node": victim}) == []
+        assert rig.verify() == []
+        rig.close()
+        for left in containers.list_labelled({"watchkeep.prefix": rig.prefix}):
+            containers.remove(left.id)
+    containers.close()
