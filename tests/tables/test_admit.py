@@ -25,7 +25,7 @@ _REFUSED: list[tuple[r.Request, str]] = [
     (_spec(command=[]), "command: needs a program"),
     (_spec(command=["a\0"]), "without NUL"),
     (_spec(env={"A=B": "1"}), "env: names must be non-empty"),
-    (_spec(driver="docker"), "driver: 'docker' is unknown; allowed: process"),
+    (_spec(driver="podman"), "driver: 'podman' is unknown; allowed: process, docker"),
     (_spec(slots=0), "slots: 0 is out of range; allowed: 1 to 1000"),
     (_spec(start_within_ms=1), "start_within_ms: 1 is out of range; allowed: 1000 to"),
     (_spec(stop_grace_ms=-1), "stop_grace_ms: -1 is out of range"),
