@@ -52,6 +52,8 @@ def test_driver_that_a_node_lacks_is_named() -> None:
 
 def test_agents_without_docker_never_load_its_sdk() -> None:
     """The start of an agent is measured: the docker SDK is no part of it."""
-    code = "import sys, agents.node, agents.provisioner; print([it for it in ('docker',) if it in sys.modules])"
+    code = (
+        "import sys, agents.node, agents.provisioner; print([it for it in ('docker',) if it in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
