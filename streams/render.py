@@ -14,6 +14,8 @@ import click
 import msgspec
 
 from sdk.contract.events import Event
+from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec
+from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
 from tables.state import State, is_hosted, is_order_open, used_slots
 from tables.views import app_status, monitor, node_status
@@ -187,7 +189,23 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "reason": row.pending_reason or row.end_reason,
         "exit_code": row.exit_code,
         "command": row.spec.command,
+        "priority": row.spec.priority,
+        "needs": need_of(row.spec).words(),
+        "wishes": spec_wishes(row.spec),
+        "fell_out": row.fell_out,
     }
+
+
+def spec_wishes(spec: AppSpec) -> str:
+    """Where an app wants to be, and how urgently, in one line; empty if it said nothing."""
+    words = [str(constraint) for constraint in spec.constraints]
+    if spec.group:
+        words.append(f"group {spec.group}" + ("" if spec.spread else " together"))
+    if spec.affinity:
+        words.append(f"near {spec.affinity}")
+    if spec.priority != PRIORITY_DEFAULT:
+        words.append(f"priority {spec.priority}")
+    return ", ".join(words)
 
 
 def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:

@@ -30,8 +30,9 @@ from sdk.contract.events import (
 from sdk.contract.specs import check_spec
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.room import capacity_of, need_of
 from tables.rows import AppRow
-from tables.state import State, holds_slot, is_hosted, may_replace, used_slots
+from tables.state import State, holds_slot, is_hosted, may_replace, taken_on
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -83,7 +84,7 @@ def _stop_requested(state: State, event: AppStopRequested, meta: "Meta") -> str:
     if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
         return fault
     assert row is not None
-    new = replace(row, wanted=False, gave_up=False, pending_reason="")
+    new = replace(row, wanted=False, gave_up=False, pending_reason="", fell_out={})
     if not (holds_slot(row) and is_hosted(state, row)):
         new = replace(new, phase="stopped", since_ms=meta.append_ms, wake=None, silent=False)
     state.put("apps", event.app, new)
@@ -129,6 +130,7 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
             exit_code=None,
             end_reason="",
             pending_reason="",
+            fell_out={},
             wake=wake_of(event.wake_ms, meta),
         ),
     )
@@ -148,7 +150,7 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"registration {event.registration} of {event.node} is not in force"
     if node.draining or node.silent:
         return f"{event.node} takes no apps"
-    if used_slots(state, event.node) + row.spec.slots > node.slots:
+    if not need_of(row.spec).fits(capacity_of(node).minus(taken_on(state, event.node))):
         return f"{event.node} has no room"
     return ""
 
@@ -280,7 +282,7 @@ def _left_pending(state: State, event: AppLeftPending, _meta: "Meta") -> str:
         return fault
     if row is None or not row.wanted or row.pending_reason == event.reason:
         return "nothing new"
-    state.put("apps", event.app, replace(row, pending_reason=event.reason))
+    state.put("apps", event.app, replace(row, pending_reason=event.reason, fell_out=event.fell_out))
     return ""
 
 

@@ -90,6 +90,8 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             seen=event.position.offset,
             draining=row.draining if row is not None and unbroken else False,
             failures=row.failures if row is not None else 0,
+            cpu_percent=event.cpu_percent,
+            memory_mib=event.memory_mib,
         ),
     )
     pool = state.pools[event.pool]

@@ -2,12 +2,13 @@
 
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
-from tables.state import State, holds_slot, is_at_rest, is_hosted, is_order_open, used_slots
+from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
+from tables.state import State, holds_slot, is_at_rest, is_hosted, is_order_open, taken_on
 
 
 def check_invariants(state: State) -> list[str]:
     """Every sentence that does not hold, for people; empty if all is well."""
-    return [*_nodes(state), *_apps(state), *_orders(state), *_wakes(state), *_rest(state)]
+    return [*_nodes(state), *_apps(state), *_room(state), *_orders(state), *_wakes(state), *_rest(state)]
 
 
 def _nodes(state: State) -> list[str]:
@@ -19,8 +20,8 @@ def _nodes(state: State) -> list[str]:
             broken.append(f"node {key}: no order {node.order}")
         if not node.lineage <= node.registration <= state.offset:
             broken.append(f"node {key}: lineage {node.lineage}, registration {node.registration}")
-        if node.status == "active" and used_slots(state, key) > node.slots:
-            broken.append(f"node {key}: {used_slots(state, key)} of {node.slots} slots taken")
+        if node.status == "active" and not taken_on(state, key).fits(capacity_of(node)):
+            broken.append(f"node {key}: {taken_on(state, key)} of {capacity_of(node)} taken")
     ports = [(node.ip, node.port) for node in state.nodes.values()]
     if len(set(ports)) != len(ports):
         broken.append("two nodes have one ip and port")
@@ -45,6 +46,22 @@ def _apps(state: State) -> list[str]:
         if (key in state.open_apps) == is_at_rest(state, app):
             broken.append(f"app {key}: the index of open apps is wrong")
     return broken
+
+
+def _room(state: State) -> list[str]:
+    """The room that is taken and the copies of groups, counted anew."""
+    taken: dict[tuple[str, int], Need] = {}
+    copies: dict[str, dict[tuple[str, int], int]] = {}
+    for app in state.apps.values():
+        if not holds_slot(app):
+            continue
+        home, spec = (app.node, app.lineage), placed_spec_of(app)
+        taken[home] = taken.get(home, NOTHING).plus(need_of(spec))
+        if spec.group:
+            group = copies.setdefault(spec.group, {})
+            group[home] = group.get(home, 0) + 1
+    broken = ["the index of taken room is wrong"] if taken != state.taken else []
+    return [*broken, "the index of groups is wrong"] if copies != state.copies else broken
 
 
 def _orders(state: State) -> list[str]:

@@ -66,6 +66,9 @@ class NodeRow(_Row, frozen=True):
     down_reason: str = ""
     #: Times it was declared down.
     failures: int = 0
+    #: What it may use in all: hundredths of a core, and MiB; 0 if unknown.
+    cpu_percent: int = 0
+    memory_mib: int = 0
     wake: Wake | None = None
 
 
@@ -143,6 +146,8 @@ class AppRow(_Row, frozen=True):
     failed_on: list[str] = []
     gave_up: bool = False
     pending_reason: str = ""
+    #: Why -> how many nodes could not take it, when the reason was first seen.
+    fell_out: dict[str, int] = {}
     submitted_at_ms: int = 0
     wake: Wake | None = None
 

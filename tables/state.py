@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from sdk.contract.policy import Policy
+from tables.room import NOTHING, Need, need_of, placed_spec_of
 from tables.rows import (
     ONLY,
     TABLES,
@@ -25,6 +26,8 @@ from tables.rows import (
 )
 
 Key = tuple[str, str]
+#: A node and its lineage: what room is taken under.
+Home = tuple[str, int]
 
 
 class State:
@@ -39,6 +42,10 @@ class State:
         #: Everything that changed since somebody cleared it, one set per listener.
         self.listeners: list[set[Key]] = []
         self.apps_of_node: dict[str, set[str]] = {}
+        #: Room that copies take, by the node and lineage they were placed under.
+        self.taken: dict[Home, Need] = {}
+        #: Group -> node and lineage -> copies that take room there.
+        self.copies: dict[str, dict[Home, int]] = {}
         #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
         self.open_apps: set[str] = set()
         #: Nodes that a decision may be due about: silent, draining, or their provider says they are gone.
@@ -178,7 +185,30 @@ class State:
                 self.apps_of_node[old.node].discard(key)
             if row.node:
                 self.apps_of_node.setdefault(row.node, set()).add(key)
+        before = _occupancy(old) if old is not None else None
+        after = _occupancy(row)
+        if before != after:
+            if before is not None:
+                self._occupy(*before, sign=-1)
+            if after is not None:
+                self._occupy(*after, sign=1)
         self._open_or_close(key, row)
+
+    def _occupy(self, home: Home, need: Need, group: str, *, sign: int) -> None:
+        """Count room and copies of a group in (1) or out (-1)."""
+        taken = self.taken.get(home, NOTHING)
+        taken = taken.plus(need) if sign > 0 else taken.minus(need)
+        if taken == NOTHING:
+            self.taken.pop(home, None)
+        else:
+            self.taken[home] = taken
+        if group:
+            copies = self.copies.setdefault(group, {})
+            copies[home] = copies.get(home, 0) + sign
+            if not copies[home]:
+                del copies[home]
+            if not copies:
+                del self.copies[group]
 
     def _open_or_close_node(self, row: NodeRow) -> None:
         order = self.orders.get(str(row.order))
@@ -230,14 +260,22 @@ def is_at_rest(state: State, app: AppRow) -> bool:
     return app.phase == "stopped" or (not app.wanted and app.phase in ("pending", "ended"))
 
 
+def _occupancy(app: AppRow) -> tuple[Home, Need, str] | None:
+    """Where the generation in force takes room, how much, and for which group."""
+    if not holds_slot(app):
+        return None
+    spec = placed_spec_of(app)
+    return (app.node, app.lineage), need_of(spec), spec.group
+
+
+def taken_on(state: State, node: str) -> Need:
+    """Room that the apps of the node's lineage take."""
+    return state.taken.get((node, state.nodes[node].lineage), NOTHING)
+
+
 def used_slots(state: State, node: str) -> int:
     """Slots that the apps of the node's lineage take."""
-    row = state.nodes[node]
-    return sum(
-        (app.placed_spec or app.spec).slots
-        for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
-        if app.lineage == row.lineage and holds_slot(app)
-    )
+    return taken_on(state, node).slots
 
 
 def is_order_open(state: State, order: OrderRow) -> bool:

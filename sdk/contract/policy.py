@@ -49,7 +49,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     brake_hold_ms: Whole = 60_000
     brake_step_ms: Whole = 10_000
     brake_calm_ms: Whole = 10_000
-    #: `spread` puts an app on the node with the most free slots, `binpack` on the fullest that has room.
+    #: `spread` puts an app on the emptiest node, `binpack` on the fullest that has room (`tables/score.py`).
     strategy: str = "spread"
     #: Nodes a pool may have at most, those being created included.
     pool_nodes_max: Whole = 100
