@@ -33,6 +33,8 @@ _COLOURS = {
     "starting": "yellow",
     "provisioning": "yellow",
     "draining": "yellow",
+    "cordoned": "yellow",
+    "quarantined": "red",
     "stopping": "yellow",
     "pending": "yellow",
     "backing-off": "yellow",
@@ -138,6 +140,8 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
         "since_ms": row.since_ms,
         "failure_count": row.failures,
         "down_reason": row.down_reason,
+        "cordoned": row.cordoned,
+        "quarantined_until_ms": row.wake.due_at_ms if row.quarantined and row.wake is not None else 0,
         "apps": [{"app": app, "status": app_status(state, state.apps[app])} for app in apps],
     }
 
@@ -162,6 +166,8 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
         "since_ms": order.ordered_at_ms,
         "failure_count": 0,
         "down_reason": "",
+        "cordoned": False,
+        "quarantined_until_ms": 0,
         "apps": [],
     }
 
@@ -223,11 +229,18 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
             f"{view['slots_used']}/{view['slots']}",
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
-            " ".join(_app_label(app) for app in view["apps"]) or view["down_reason"],
+            " ".join(_app_label(app) for app in view["apps"]) or _node_reason(view),
         ]
         for view in views
     ]
     return table(["node", "status", "slots", "for", "failures", "apps"], rows)
+
+
+def _node_reason(view: Mapping[str, Any]) -> str:
+    """Why a node without apps has none."""
+    if view["quarantined_until_ms"]:
+        return f"failed again and again; takes apps from {clock(view['quarantined_until_ms'])}"
+    return str(view["down_reason"])
 
 
 def _app_label(app: Mapping[str, str]) -> str:

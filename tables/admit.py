@@ -12,9 +12,11 @@ from sdk.contract.events import (
     AppSubmitted,
     BrakeReleaseRequested,
     Event,
+    NodeCordoned,
     NodeDownConfirmed,
     NodeShutdownRequested,
     NodesRequested,
+    NodeUncordoned,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -26,6 +28,7 @@ from sdk.contract.requests import (
     ChangePolicy,
     ConfigurePool,
     ConfirmNodeDown,
+    CordonNode,
     CreateNode,
     ForgetSource,
     ReleaseBrake,
@@ -34,6 +37,7 @@ from sdk.contract.requests import (
     RunApp,
     ShutdownNode,
     StopApp,
+    UncordonNode,
 )
 from sdk.contract.specs import check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
@@ -88,6 +92,16 @@ def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
     return NodeShutdownRequested(request, wish.node)
 
 
+def _cordon_node(state: State, request: str, wish: CordonNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    return NodeCordoned(request, wish.node)
+
+
+def _uncordon_node(state: State, request: str, wish: UncordonNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    return NodeUncordoned(request, wish.node)
+
+
 def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
     _check_known(wish.node, state.nodes, "node")
     row = state.nodes[wish.node]
@@ -132,6 +146,8 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RestartApp: _restart_app,
     CreateNode: _create_node,
     ShutdownNode: _shutdown_node,
+    CordonNode: _cordon_node,
+    UncordonNode: _uncordon_node,
     ConfirmNodeDown: _confirm_down,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,

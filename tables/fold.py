@@ -18,6 +18,7 @@ from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
+from tables.fold_standing import STANDING_HANDLERS
 from tables.rows import CounterRow
 from tables.state import State
 
@@ -54,6 +55,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **NODE_HANDLERS,
     **APP_HANDLERS,
     **CONTROL_HANDLERS,
+    **STANDING_HANDLERS,
 }
 
 

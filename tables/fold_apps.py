@@ -148,7 +148,7 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"generation {row.generation} has not ended"
     if node is None or node.status != "active" or node.registration != event.registration:
         return f"registration {event.registration} of {event.node} is not in force"
-    if node.draining or node.silent:
+    if node.draining or node.silent or node.cordoned or node.quarantined:
         return f"{event.node} takes no apps"
     if not need_of(row.spec).fits(capacity_of(node).minus(taken_on(state, event.node))):
         return f"{event.node} has no room"

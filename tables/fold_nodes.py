@@ -92,6 +92,11 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             failures=row.failures if row is not None else 0,
             cpu_percent=event.cpu_percent,
             memory_mib=event.memory_mib,
+            # A person's word counts for the id; a quarantine is judged anew once the node is back.
+            cordoned=row.cordoned if row is not None else False,
+            quarantined=row.quarantined if row is not None and unbroken else False,
+            recent_failures=row.recent_failures if row is not None else [],
+            wake=row.wake if row is not None and unbroken and row.quarantined else None,
         ),
     )
     pool = state.pools[event.pool]
@@ -178,7 +183,7 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
 
 
 def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
-    """Nodes of a pool that live or are being created; `staying` leaves out those that drain."""
+    """Nodes of a pool that live or are being created; `staying` leaves out those that drain or are in quarantine."""
     count = 0
     for offset in state.orders_of_pool.get(pool, ()):
         order = state.orders[str(offset)]
@@ -186,7 +191,8 @@ def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
         if node is None:
             count += is_order_open(state, order)
         elif is_node_alive(state, node):
-            count += not (staying and state.nodes[node].draining)
+            row = state.nodes[node]
+            count += not (staying and (row.draining or row.quarantined))
     return count
 
 
@@ -252,6 +258,8 @@ def _declared_down(state: State, event: NodeDeclaredDown, meta: "Meta") -> str:
             failures=row.failures + 1,
             draining=False,
             confirmed=False,
+            quarantined=False,
+            recent_failures=[*row.recent_failures, meta.append_ms][-state.policy.node_quarantine_after :],
             wake=wake_of(event.wake_ms, meta),
         ),
     )

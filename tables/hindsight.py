@@ -14,6 +14,7 @@ from sdk.contract.events import (
     Decision,
     NodeDeclaredDown,
     NodeLeft,
+    NodeQuarantined,
     NodeScore,
     Position,
 )
@@ -110,6 +111,8 @@ def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
         plan.add(decision)
         if isinstance(decision, NodeDeclaredDown | NodeLeft):
             plan.leaving.add(decision.node)
+        elif isinstance(decision, NodeQuarantined):
+            plan.quarantining.add(decision.node)
     moving = stranded_apps(plan)
     reserve_room(plan, moving)
     successors = {row.app: successor_of(plan, row) for row in moving}

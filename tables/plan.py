@@ -32,6 +32,8 @@ class Plan:
         }
         #: Nodes that this call declares down or takes away.
         self.leaving: set[str] = set()
+        #: Nodes that this call puts into quarantine.
+        self.quarantining: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
         #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.

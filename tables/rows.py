@@ -69,6 +69,12 @@ class NodeRow(_Row, frozen=True):
     #: What it may use in all: hundredths of a core, and MiB; 0 if unknown.
     cpu_percent: int = 0
     memory_mib: int = 0
+    #: A person wants no more apps on it.
+    cordoned: bool = False
+    #: It was declared down too often and takes no apps until its wake.
+    quarantined: bool = False
+    #: Append times of the last times it was declared down, as many as the policy counts.
+    recent_failures: list[int] = []
     wake: Wake | None = None
 
 

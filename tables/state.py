@@ -48,7 +48,7 @@ class State:
         self.copies: dict[str, dict[Home, int]] = {}
         #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
         self.open_apps: set[str] = set()
-        #: Nodes that a decision may be due about: silent, draining, or their provider says they are gone.
+        #: Nodes that a decision may be due about: silent, draining, failed before, gone in the eyes of their provider.
         self.open_nodes: set[str] = set()
         #: Orders that may still bring a node.
         self.open_orders: set[int] = set()
@@ -213,7 +213,8 @@ class State:
     def _open_or_close_node(self, row: NodeRow) -> None:
         order = self.orders.get(str(row.order))
         gone = order is not None and order.ended
-        if row.status == "active" and (row.silent or row.draining or gone):
+        judged = row.silent or row.draining or gone or row.quarantined or row.recent_failures
+        if row.status == "active" and judged:
             self.open_nodes.add(row.node)
         else:
             self.open_nodes.discard(row.node)
@@ -244,6 +245,13 @@ def is_hosted(state: State, app: AppRow) -> bool:
     """Whether the generation in force sits on a node whose lineage is unbroken."""
     node = state.nodes.get(app.node)
     return node is not None and node.status == "active" and node.lineage == app.lineage
+
+
+def is_unreliable(state: State, node: NodeRow) -> bool:
+    """Whether the node was declared down so often within the window that it ought to take no apps for a while."""
+    after, window_ms = state.policy.node_quarantine_after, state.policy.node_failure_window_ms
+    last = node.recent_failures[-after:]
+    return len(last) == after and last[-1] - last[0] <= window_ms
 
 
 def holds_slot(app: AppRow) -> bool:

@@ -197,4 +197,8 @@ def node_status(row: NodeRow) -> str:
         return row.status
     if row.draining:
         return "draining"
-    return "silent" if row.silent else "active"
+    if row.silent:
+        return "silent"
+    if row.quarantined:
+        return "quarantined"
+    return "cordoned" if row.cordoned else "active"

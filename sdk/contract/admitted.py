@@ -45,6 +45,20 @@ class NodeShutdownRequested(EventBase, frozen=True):
     node: str
 
 
+class NodeCordoned(EventBase, frozen=True):
+    """Somebody wants no more apps on a node; those that are there stay."""
+
+    request: str
+    node: str
+
+
+class NodeUncordoned(EventBase, frozen=True):
+    """Somebody wants a node to take apps again; also ends a quarantine."""
+
+    request: str
+    node: str
+
+
 class NodeDownConfirmed(EventBase, frozen=True):
     """A person confirms that a silent node is dead; the brake no longer holds it."""
 

@@ -63,6 +63,22 @@ class NodeDeclaredDown(_Decision, frozen=True, kw_only=True):
     destroy: bool
 
 
+class NodeQuarantined(_Decision, frozen=True, kw_only=True):
+    """A node was declared down so often lately that it takes no apps for a while."""
+
+    node: str
+    registration: Whole
+    #: How often within the window of the policy.
+    failures: Whole
+
+
+class NodeReleased(_Decision, frozen=True, kw_only=True):
+    """The time of a quarantine is over; its failures are forgiven."""
+
+    node: str
+    registration: Whole
+
+
 class NodeLeft(_Decision, frozen=True, kw_only=True):
     """A node that was to shut down is empty; it is taken away."""
 

@@ -17,9 +17,11 @@ from sdk.contract.admitted import (
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    NodeCordoned,
     NodeDownConfirmed,
     NodeShutdownRequested,
     NodesRequested,
+    NodeUncordoned,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -37,6 +39,8 @@ from sdk.contract.decisions import (
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
+    NodeQuarantined,
+    NodeReleased,
     NodeScore,
     PlannerStarted,
     PoolDegraded,
@@ -76,15 +80,19 @@ __all__ = [
     "BrakeReleased",
     "Decision",
     "Event",
+    "NodeCordoned",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
     "NodeExited",
     "NodeLeft",
     "NodeOrderWithdrawn",
     "NodeOrdered",
+    "NodeQuarantined",
     "NodeRegistered",
+    "NodeReleased",
     "NodeScore",
     "NodeShutdownRequested",
+    "NodeUncordoned",
     "NodesRequested",
     "OverdueShareChanged",
     "PlannerStarted",
@@ -107,6 +115,8 @@ Decision = (
     NodeOrdered
     | NodeOrderWithdrawn
     | NodeDeclaredDown
+    | NodeQuarantined
+    | NodeReleased
     | NodeLeft
     | PoolHeldBack
     | PoolDegraded
@@ -134,6 +144,8 @@ Event = (
     | AppRestartRequested
     | NodesRequested
     | NodeShutdownRequested
+    | NodeCordoned
+    | NodeUncordoned
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
@@ -159,6 +171,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
+    "watchkeep.node.cordoned.v1": (NodeCordoned, "node"),
+    "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
@@ -169,6 +183,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),
     "watchkeep.node-order.withdrawn.v1": (NodeOrderWithdrawn, "pool"),
     "watchkeep.node.declared-down.v1": (NodeDeclaredDown, "node"),
+    "watchkeep.node.quarantined.v1": (NodeQuarantined, "node"),
+    "watchkeep.node.released.v1": (NodeReleased, "node"),
     "watchkeep.node.left.v1": (NodeLeft, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),

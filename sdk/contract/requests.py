@@ -44,6 +44,18 @@ class ShutdownNode(_Request, frozen=True):
     node: str
 
 
+class CordonNode(_Request, frozen=True):
+    """Put no more apps on a node; those that are there stay."""
+
+    node: str
+
+
+class UncordonNode(_Request, frozen=True):
+    """Let a node take apps again; also ends its quarantine."""
+
+    node: str
+
+
 class ConfirmNodeDown(_Request, frozen=True):
     """Declare a silent node dead although the brake holds."""
 
@@ -80,6 +92,8 @@ Request = (
     | RestartApp
     | CreateNode
     | ShutdownNode
+    | CordonNode
+    | UncordonNode
     | ConfirmNodeDown
     | ForgetSource
     | ReleaseBrake
@@ -93,6 +107,8 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.restart-app.v1": RestartApp,
     "watchkeep.request.create-node.v1": CreateNode,
     "watchkeep.request.shutdown-node.v1": ShutdownNode,
+    "watchkeep.request.cordon-node.v1": CordonNode,
+    "watchkeep.request.uncordon-node.v1": UncordonNode,
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
     "watchkeep.request.forget-source.v1": ForgetSource,
     "watchkeep.request.release-brake.v1": ReleaseBrake,

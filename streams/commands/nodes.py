@@ -1,4 +1,4 @@
-"""`cli.py nodes`: list, show, create and shut down nodes. Shell."""
+"""`cli.py nodes`: list, show, create, cordon and shut down nodes. Shell."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from streams.commands.shared import (
 )
 from streams.render import clock, coloured, duration, node_view, node_views, nodes_table, to_json
 from streams.settings import Settings
+from tables.views import node_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ CREATE_WITHIN_S = 120.0
 
 @click.group(cls=HelpfulGroup)
 def nodes() -> None:
-    r"""List, show, create and shut down nodes.
+    r"""List, show, create, cordon and shut down nodes.
 
     \b
     Examples:
@@ -108,6 +109,11 @@ def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str
     )
     click.echo(f"  registration  {view['registration']}  (python cli.py events show {view['registration']})")
     click.echo(f"  failures      {view['failure_count']}")
+    if view["quarantined_until_ms"]:
+        until = clock(view["quarantined_until_ms"], now_ms=now)
+        click.echo(f"  quarantine    until {until}, or `python cli.py nodes uncordon {view['node']}`")
+    if view["cordoned"]:
+        click.echo("  cordoned      takes no more apps")
     if view["down_reason"]:
         click.echo(f"  down because  {view['down_reason']}")
     for app in view["apps"]:
@@ -226,6 +232,45 @@ def shutdown_node(
 
     settings = settings_of(bootstrap_servers, prefix)
     run(_take_away(settings, node, ShutdownNode(node), timeout_s=timeout_s, no_wait=no_wait))
+
+
+@nodes.command("cordon")
+@click.argument("node", shell_complete=complete_nodes)
+@platform_options
+def cordon_node(node: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+    r"""Put no more apps on a node; those that run there stay.
+
+    \b
+    Example:
+      python cli.py nodes cordon node-127.0.0.1_8083
+    """
+    from sdk.contract.requests import CordonNode
+
+    run(_set_standing(settings_of(bootstrap_servers, prefix), node, CordonNode(node)))
+
+
+@nodes.command("uncordon")
+@click.argument("node", shell_complete=complete_nodes)
+@platform_options
+def uncordon_node(node: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+    r"""Let a node take apps again; also ends its quarantine.
+
+    \b
+    Example:
+      python cli.py nodes uncordon node-127.0.0.1_8083
+    """
+    from sdk.contract.requests import UncordonNode
+
+    run(_set_standing(settings_of(bootstrap_servers, prefix), node, UncordonNode(node)))
+
+
+async def _set_standing(settings: Settings, node: str, request: Request) -> None:
+    from streams.asking import ANSWER_WITHIN_S, open_conversation
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        check_known(talk.state, node)
+        answer = await talk.ask(request, timeout_s=ANSWER_WITHIN_S)
+        click.echo(f"{node} {coloured(node_status(talk.state.nodes[node]))} (event {answer.offset})")
 
 
 @nodes.command("confirm-down")

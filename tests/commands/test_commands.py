@@ -43,6 +43,8 @@ def call(*arguments: str) -> Result:
         "nodes list",
         "nodes show node-127.0.0.1_1",
         "nodes create",
+        "nodes cordon node-127.0.0.1_1",
+        "nodes uncordon node-127.0.0.1_1",
         "apps list",
         "apps run a -- true",
         "monitor status",

@@ -87,11 +87,14 @@ EVENTS: dict[str, e.Event] = {
     "app-restart-requested": e.AppRestartRequested("request-3", _APP),
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
     "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
+    "node-cordoned": e.NodeCordoned("request-11", _NODE),
+    "node-uncordoned": e.NodeUncordoned("request-12", _NODE),
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
     "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
+    "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "request-refused": e.RequestRefused("request-10", "no app 'application-x'"),
     "planner-started": e.PlannerStarted("writer-1", 1),
     "node-ordered": e.NodeOrdered(
@@ -102,6 +105,8 @@ EVENTS: dict[str, e.Event] = {
     "node-declared-down": e.NodeDeclaredDown(
         **_FULL, node=_NODE, registration=9, reason="silent", destroy=True
     ),
+    "node-quarantined": e.NodeQuarantined(**_FULL, node=_NODE, registration=9, failures=3),
+    "node-released": e.NodeReleased(**_FULL, node=_NODE, registration=9),
     "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
     "pool-held-back": e.PoolHeldBack(**_FULL, pool="pool-home", strikes=2),
     "pool-degraded": e.PoolDegraded(**_FULL, pool="pool-home", strikes=5),
@@ -212,6 +217,8 @@ REQUESTS: dict[str, r.Request] = {
     "create-node": r.CreateNode("pool-home", 2),
     "create-node-plain": r.CreateNode("pool-home"),
     "shutdown-node": r.ShutdownNode(_NODE),
+    "cordon-node": r.CordonNode(_NODE),
+    "uncordon-node": r.UncordonNode(_NODE),
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
     "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
@@ -231,6 +238,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 
 #: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
 GROWN: dict[str, set[str]] = {
+    "events": {"policy-changed"},
     "heartbeats": {"hello", "report", "report-empty"},
 }
 

@@ -155,6 +155,10 @@ class Chaos:
     def _shutdown(self) -> e.Event:
         return e.NodeShutdownRequested(self._request(), self._node())
 
+    def _cordon(self) -> e.Event:
+        kind = self.rng.choice((e.NodeCordoned, e.NodeUncordoned, e.NodeUncordoned))
+        return kind(self._request(), self._node())
+
     def _confirm(self) -> e.Event:
         return e.NodeDownConfirmed(self._request(), self._node())
 
@@ -173,6 +177,8 @@ class Chaos:
             destroy_silent_nodes=self.rng.random() < 0.5,
             pool_nodes_max=self.rng.choice((0, 3, 100)),
             app_give_up_after=self.rng.choice((2, 5)),
+            on_node_failure=self.rng.choice(("new-node", "spread")),
+            node_quarantine_after=self.rng.choice((1, 3)),
         )
         return e.PolicyChanged(self._request(), policy)
 
@@ -207,6 +213,14 @@ class Chaos:
             reason=reason,
             destroy=self.rng.random() < 0.5,
         )
+
+    def _quarantined(self) -> e.Event:
+        node = self._node()
+        row = self.state.nodes.get(node)
+        registration = self._offset(row.registration if row else 0)
+        if self.rng.random() < 0.5:
+            return e.NodeReleased(**self._basis(), node=node, registration=registration)
+        return e.NodeQuarantined(**self._basis(), node=node, registration=registration, failures=3)
 
     def _left(self) -> e.Event:
         node = self._node()
@@ -273,11 +287,11 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", "shutdown",
-    "confirm", "forget", "release", "configure", "policy", "refused", *("timer",) * 4,
+    "confirm", "cordon", "forget", "release", "configure", "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
-    *("ordered",) * 3, "withdrawn", *("down",) * 3, "left", "pool_held", "pool_degraded", *("placed",) * 4,
-    *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
+    *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "left", "pool_held", "pool_degraded",
+    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
 
