@@ -118,7 +118,7 @@ def to_json(value: Any) -> str:
 def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     """A node as the Node DB of the mission has it."""
     hosted = (state.apps[app] for app in sorted(state.apps_of_node.get(row.node, ())))
-    apps = [app.app for app in hosted if is_here(state, app)]
+    apps = [app.app for app in hosted if app.node == row.node and is_here(state, app)]
     active = row.status == "active"
     used = used_slots(state, row.node) if active else 0
     return {

@@ -7,6 +7,7 @@ import msgspec
 
 from sdk.contract.codec import Asked
 from sdk.contract.events import (
+    AppMoveRequested,
     AppRestartRequested,
     AppStopRequested,
     AppSubmitted,
@@ -14,6 +15,7 @@ from sdk.contract.events import (
     Event,
     NodeCordoned,
     NodeDownConfirmed,
+    NodeDrainRequested,
     NodeShutdownRequested,
     NodesRequested,
     NodeUncordoned,
@@ -30,7 +32,9 @@ from sdk.contract.requests import (
     ConfirmNodeDown,
     CordonNode,
     CreateNode,
+    DrainNode,
     ForgetSource,
+    MoveApp,
     ReleaseBrake,
     Request,
     RestartApp,
@@ -71,6 +75,31 @@ def _stop_app(state: State, request: str, wish: StopApp) -> Event:
 def _restart_app(state: State, request: str, wish: RestartApp) -> Event:
     _check_known(wish.app, state.apps, "app")
     return AppRestartRequested(request, wish.app)
+
+
+def _move_app(state: State, request: str, wish: MoveApp) -> Event:
+    _check_known(wish.app, state.apps, "app")
+    row = state.apps[wish.app]
+    if row.phase != "running" or not row.wanted:
+        raise RefusalError(f"{wish.app} does not run: only a running app can be moved")
+    if wish.node:
+        _check_known(wish.node, state.nodes, "node")
+        if wish.node == row.node:
+            raise RefusalError(f"{wish.app} is on {wish.node} already")
+        if state.nodes[wish.node].status != "active":
+            raise RefusalError(
+                f"{wish.node} is {state.nodes[wish.node].status}; only an active node takes apps"
+            )
+    return AppMoveRequested(request, wish.app, wish.node)
+
+
+def _drain_node(state: State, request: str, wish: DrainNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    if state.nodes[wish.node].status != "active":
+        raise RefusalError(
+            f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be drained"
+        )
+    return NodeDrainRequested(request, wish.node, wish.force)
 
 
 def _create_node(state: State, request: str, wish: CreateNode) -> Event:
@@ -144,10 +173,12 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RunApp: _run_app,
     StopApp: _stop_app,
     RestartApp: _restart_app,
+    MoveApp: _move_app,
     CreateNode: _create_node,
     ShutdownNode: _shutdown_node,
     CordonNode: _cordon_node,
     UncordonNode: _uncordon_node,
+    DrainNode: _drain_node,
     ConfirmNodeDown: _confirm_down,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,

@@ -4,6 +4,7 @@ from typing import Literal
 
 from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
 from sdk.contract.ids import derive_fraction
+from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
@@ -86,6 +87,8 @@ def _move(plan: Plan, row: AppRow) -> None:
 def _decide_app(plan: Plan, row: AppRow) -> None:
     if row.phase == "running" and row.silent:
         _condemn(plan, row, "silent")
+    elif row.phase == "running":
+        decide_move(plan, row)
     elif row.phase == "placed" and row.wake is not None and row.wake.fired:
         if plan.witness.has_beaten(row.app, row.generation) is False:
             _condemn(plan, row, "never-beat")

@@ -30,7 +30,7 @@ def decide_nodes(plan: Plan) -> None:
                 allowance -= 1
         elif row.quarantined and row.wake is not None and row.wake.fired:
             plan.add(NodeReleased(**plan.basis, node=node, registration=row.registration))
-        elif not row.quarantined and is_unreliable(plan.state, row):
+        elif not (row.quarantined or row.emptying) and is_unreliable(plan.state, row):
             _quarantine(plan, row)
         elif row.draining and is_empty(plan.state, row):
             plan.add(NodeLeft(**plan.basis, node=node, registration=row.registration))
@@ -179,7 +179,10 @@ def _hosts_any(state: State, node: str) -> bool:
     return (
         row is not None
         and row.status == "active"
-        and any(is_hosted(state, state.apps[key]) for key in state.apps_of_node.get(node, ()))
+        and any(
+            app.node == node and is_hosted(state, app)
+            for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
+        )
     )
 
 

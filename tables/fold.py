@@ -17,6 +17,7 @@ from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
+from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
 from tables.fold_standing import STANDING_HANDLERS
 from tables.rows import CounterRow
@@ -56,6 +57,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **APP_HANDLERS,
     **CONTROL_HANDLERS,
     **STANDING_HANDLERS,
+    **MOVE_HANDLERS,
 }
 
 

@@ -19,7 +19,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import node_id, split_node_id
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
-from tables.state import State, holds_slot, is_node_alive, is_order_open
+from tables.state import State, has_standby_on, holds_slot, is_node_alive, is_order_open
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -96,7 +96,9 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             cordoned=row.cordoned if row is not None else False,
             quarantined=row.quarantined if row is not None and unbroken else False,
             recent_failures=row.recent_failures if row is not None else [],
-            wake=row.wake if row is not None and unbroken and row.quarantined else None,
+            emptying=row.emptying if row is not None and unbroken else False,
+            forced=row.forced if row is not None and unbroken else False,
+            wake=row.wake if row is not None and unbroken and (row.quarantined or row.emptying) else None,
         ),
     )
     pool = state.pools[event.pool]
@@ -259,6 +261,8 @@ def _declared_down(state: State, event: NodeDeclaredDown, meta: "Meta") -> str:
             draining=False,
             confirmed=False,
             quarantined=False,
+            emptying=False,
+            forced=False,
             recent_failures=[*row.recent_failures, meta.append_ms][-state.policy.node_quarantine_after :],
             wake=wake_of(event.wake_ms, meta),
         ),
@@ -298,7 +302,9 @@ def _node_left(state: State, event: NodeLeft, meta: "Meta") -> str:
 def is_empty(state: State, node: NodeRow) -> bool:
     """Whether no app takes a slot of the node."""
     apps = (state.apps[key] for key in state.apps_of_node.get(node.node, ()))
-    return not any(app.lineage == node.lineage and holds_slot(app) for app in apps)
+    return not any(
+        has_standby_on(app, node) or (app.lineage == node.lineage and holds_slot(app)) for app in apps
+    )
 
 
 def _pool_held_back(state: State, event: PoolHeldBack, meta: "Meta") -> str:

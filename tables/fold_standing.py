@@ -31,7 +31,9 @@ def _uncordoned(state: State, event: NodeUncordoned, meta: "Meta") -> str:
     if fault := request_fault(state, event.request) or ("" if row else f"no node {event.node}"):
         return fault
     assert row is not None
-    state.put("nodes", event.node, _trusted(replace(row, cordoned=False)))
+    wake = None if row.emptying else row.wake
+    free = replace(row, cordoned=False, emptying=False, forced=False, wake=wake)
+    state.put("nodes", event.node, _trusted(free))
     remember(state, event.request, meta)
     return ""
 
@@ -46,7 +48,7 @@ def _quarantined(state: State, event: NodeQuarantined, meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _standing_fault(row, event.registration):
         return fault
     assert row is not None
-    if row.quarantined or not is_unreliable(state, row):
+    if row.quarantined or row.emptying or not is_unreliable(state, row):
         return "it has not failed that often"
     state.put("nodes", event.node, replace(row, quarantined=True, wake=wake_of(event.wake_ms, meta)))
     return ""

@@ -3,7 +3,7 @@
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
 from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
-from tables.state import State, holds_slot, is_at_rest, is_hosted, is_order_open, taken_on
+from tables.state import State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of, taken_on
 
 
 def check_invariants(state: State) -> list[str]:
@@ -37,8 +37,13 @@ def _apps(state: State) -> list[str]:
             broken.append(f"app {key}: generation {app.generation} lies ahead of the log")
         if holds_slot(app) and app.node not in state.nodes:
             broken.append(f"app {key}: placed on unknown node {app.node}")
-        if app.node and key not in state.apps_of_node.get(app.node, ()):
-            broken.append(f"app {key}: missing in the index of {app.node}")
+        broken += [
+            f"app {key}: missing in the index of {node}"
+            for node in nodes_of(app)
+            if key not in state.apps_of_node.get(node, ())
+        ]
+        if app.standby is not None and (app.phase != "running" or app.standby.node == app.node):
+            broken.append(f"app {key}: a copy is made ready on {app.standby.node} while it is {app.phase}")
         if app.silent and app.phase not in ("running", "condemned"):
             broken.append(f"app {key}: silent while {app.phase}")
         if app.gave_up and holds_slot(app) and is_hosted(state, app):
@@ -52,10 +57,9 @@ def _room(state: State) -> list[str]:
     """The room that is taken and the copies of groups, counted anew."""
     taken: dict[tuple[str, int], Need] = {}
     copies: dict[str, dict[tuple[str, int], int]] = {}
-    for app in state.apps.values():
-        if not holds_slot(app):
-            continue
-        home, spec = (app.node, app.lineage), placed_spec_of(app)
+    held = [((app.node, app.lineage), placed_spec_of(app)) for app in state.apps.values() if holds_slot(app)]
+    standbys = [app.standby for app in state.apps.values() if app.standby is not None]
+    for home, spec in [*held, *(((each.node, each.lineage), each.spec) for each in standbys)]:
         taken[home] = taken.get(home, NOTHING).plus(need_of(spec))
         if spec.group:
             group = copies.setdefault(spec.group, {})

@@ -35,28 +35,28 @@ class Refusal(NamedTuple):
     fell_out: dict[str, int]
 
 
-def choose_node(plan: Plan, app: AppRow, *, only: str = "") -> Choice | Refusal:
-    """The node for `app` (`only` that one, if given), or the reason why there is none."""
+def choose_node(plan: Plan, app: AppRow, *, only: str = "", away: bool = False) -> Choice | Refusal:
+    """The node for `app` (`only` that one, if given; `away` from its own), or the reason why there is none."""
     if only:
-        return _take_only(plan, app, only)
+        return _take_only(plan, app, only, away=away)
     field = plan.candidates.field_for(app.spec)
     fell_out = field.fell_out_for(need_of(app.spec))
-    scores = Search(plan, app, field).best()
+    scores = Search(plan, app, field).best(but=app.node if away else "")
     if not scores:
         return Refusal(_reason(plan, app, field), fell_out)
     node = scores[0].node
     return Choice(node, plan.candidates.heard[node], scores, fell_out)
 
 
-def _take_only(plan: Plan, app: AppRow, node: str) -> Choice | Refusal:
-    """The node if it can take the app; room that is reserved there is for such as this one."""
+def _take_only(plan: Plan, app: AppRow, node: str, *, away: bool) -> Choice | Refusal:
+    """The node if it can take the app; room that is reserved there is for such as come from a dead node."""
     row = plan.state.nodes[node]
     fence = plan.witness.confirm_heard(node)
-    if standing_fault(plan, row) or fence is None:
+    if standing_fault(plan, row) or fence is None or (away and node == app.node):
         return Refusal(f"{node} takes no apps", {})
     if wish_fault(row, app.spec.driver, app.spec.constraints):
         return Refusal(f"{node} is not what it asks for", {})
-    if not need_of(app.spec).fits(plan.free(node, reserved=False)):
+    if not need_of(app.spec).fits(plan.free(node, reserved=away)):
         return Refusal(f"{node} has no room", {})
     return Choice(node, fence, [], {})
 
@@ -88,12 +88,13 @@ class Search:
         )
         self._pools = {plan.state.nodes[node].pool for node in self._near or ()}
 
-    def best(self) -> list[NodeScore]:
-        """The scores of the best few nodes that have room, the best first."""
+    def best(self, *, but: str = "") -> list[NodeScore]:
+        """The scores of the best few nodes that have room, the best first, without `but`."""
         index = self._field.index
         #: Nodes that something speaks for or against, but for copies of the app's group.
         odd = {*self._failed, *(self._near or ())}
-        nodes = [node for node in odd if index.has_room(node, self._need)]
+        nodes = [node for node in odd if node != but and index.has_room(node, self._need)]
+        odd.add(but)
         nodes += index.first(self._need, SHOWN, but=odd, nor=self._copies)
         for pool in sorted(self._pools):
             there = self._plan.candidates.field_for(self._spec, pool=pool).index

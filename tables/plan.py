@@ -34,6 +34,8 @@ class Plan:
         self.leaving: set[str] = set()
         #: Nodes that this call puts into quarantine.
         self.quarantining: set[str] = set()
+        #: Nodes from which this call lets an app move.
+        self.preparing: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
         #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.

@@ -117,9 +117,9 @@ class State:
         self._index(table, key, old, row)
         for listener in self.listeners:
             listener.add((table, key))
-            if isinstance(old, AppRow) and isinstance(row, AppRow) and old.node not in ("", row.node):
-                # The row names only the node it is on now, and the orders of the one it left differ too.
-                listener.add(("nodes", old.node))
+            if isinstance(old, AppRow) and isinstance(row, AppRow):
+                # The row names only the nodes it is on now, and the orders of the one it left differ too.
+                listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row; only requests and lone sources are ever forgotten."""
@@ -180,18 +180,18 @@ class State:
             self.waking.discard((table, key))
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
-        if old is None or old.node != row.node:
-            if old is not None and old.node:
-                self.apps_of_node[old.node].discard(key)
-            if row.node:
-                self.apps_of_node.setdefault(row.node, set()).add(key)
-        before = _occupancy(old) if old is not None else None
+        were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
+        for node in were - are:
+            self.apps_of_node[node].discard(key)
+        for node in are - were:
+            self.apps_of_node.setdefault(node, set()).add(key)
+        before = _occupancy(old) if old is not None else []
         after = _occupancy(row)
         if before != after:
-            if before is not None:
-                self._occupy(*before, sign=-1)
-            if after is not None:
-                self._occupy(*after, sign=1)
+            for each in before:
+                self._occupy(*each, sign=-1)
+            for each in after:
+                self._occupy(*each, sign=1)
         self._open_or_close(key, row)
 
     def _occupy(self, home: Home, need: Need, group: str, *, sign: int) -> None:
@@ -261,19 +261,46 @@ def holds_slot(app: AppRow) -> bool:
 
 def is_at_rest(state: State, app: AppRow) -> bool:
     """Whether no decision can be due about the app until one of its rows changes."""
-    if app.gave_up or (not app.wanted and not is_hosted(state, app)):
+    if (app.gave_up or (not app.wanted and not is_hosted(state, app))) and app.standby is None:
         return True
+    if app.standby is not None:
+        return False
     if app.phase == "running":
-        return app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
+        undisturbed = app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
+        return undisturbed and not wants_away(state, app)
     return app.phase == "stopped" or (not app.wanted and app.phase in ("pending", "ended"))
 
 
-def _occupancy(app: AppRow) -> tuple[Home, Need, str] | None:
-    """Where the generation in force takes room, how much, and for which group."""
-    if not holds_slot(app):
-        return None
-    spec = placed_spec_of(app)
-    return (app.node, app.lineage), need_of(spec), spec.group
+def nodes_of(app: AppRow) -> set[str]:
+    """The node of the generation in force, and that of the copy being made ready."""
+    nodes = {app.node, app.standby.node if app.standby is not None else ""}
+    return nodes - {""}
+
+
+def _occupancy(app: AppRow) -> list[tuple[Home, Need, str]]:
+    """Where copies of the app take room, how much, and for which group."""
+    found = []
+    if holds_slot(app):
+        spec = placed_spec_of(app)
+        found.append(((app.node, app.lineage), need_of(spec), spec.group))
+    if app.standby is not None:
+        standby = app.standby
+        found.append(((standby.node, standby.lineage), need_of(standby.spec), standby.spec.group))
+    return found
+
+
+def has_standby_on(app: AppRow, node: NodeRow) -> bool:
+    """Whether a copy is being made ready on the node, in its unbroken lineage."""
+    standby = app.standby
+    return standby is not None and (standby.node, standby.lineage) == (node.node, node.lineage)
+
+
+def wants_away(state: State, app: AppRow) -> bool:
+    """Whether the copy in force, which runs undisturbed, is to give way to one on another node, ready first."""
+    if not (app.wanted and app.phase == "running" and not app.restarting and not app.silent):
+        return False
+    node = state.nodes[app.node]
+    return (app.moving or node.emptying) and not node.draining and not node.forced
 
 
 def taken_on(state: State, node: str) -> Need:

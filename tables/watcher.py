@@ -14,7 +14,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.fold_nodes import registration_fault
 from tables.silence import PartitionWatch
-from tables.state import State
+from tables.state import State, nodes_of
 from tables.witness import Load
 
 #: A partition counts as read to its end if a tick of ours that we read back was sent at most this long ago.
@@ -63,10 +63,10 @@ class Watcher:
                 watch.forget(key, claim=node.claim)
             watch.heard.add(key)
         elif table == "apps":
-            app = self.state.apps[key]
-            node_row = self.state.nodes.get(app.node)
-            if node_row is not None and node_row.partition in self.watches:
-                self.watches[node_row.partition].heard.add(app.node)
+            for name in nodes_of(self.state.apps[key]):
+                node_row = self.state.nodes.get(name)
+                if node_row is not None and node_row.partition in self.watches:
+                    self.watches[node_row.partition].heard.add(name)
         elif table == "pools":
             pool = self.state.pools[key]
             watch = self.watches.get(pool.partition)
@@ -127,7 +127,9 @@ class Watcher:
 
     def has_beaten(self, app: str, generation: int) -> bool | None:
         """Whether the newest report of its node names this generation as beating; None if not fresh."""
-        node = self.state.apps[app].node
+        row = self.state.apps[app]
+        standby = row.standby
+        node = standby.node if standby is not None and standby.generation == generation else row.node
         if not self.is_fresh(partition_of(node)):
             return None
         entry = self._entry(node, app, generation)

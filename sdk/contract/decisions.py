@@ -136,6 +136,28 @@ class AppPlaced(_Decision, frozen=True, kw_only=True):
     fell_out: dict[str, Whole] = {}  # noqa: RUF012  # the same
 
 
+class AppPrepared(_Decision, frozen=True, kw_only=True):
+    """A copy is made ready beside the one in force; the offset of this record is its generation if it takes over."""
+
+    app: str
+    node: str
+    registration: Whole
+    #: The generation that it is to replace.
+    beside: Whole
+    #: As in `AppPlaced`.
+    ranking: list[NodeScore] = []  # noqa: RUF012  # as there
+    fell_out: dict[str, Whole] = {}  # noqa: RUF012  # as there
+
+
+class AppStandbyDropped(_Decision, frozen=True, kw_only=True):
+    """A copy that was made ready is given up; the one in force goes on."""
+
+    app: str
+    #: That of the copy which is given up.
+    generation: Whole
+    reason: Literal["never-beat", "node-down", "not-needed"]
+
+
 class AppDeclaredDown(_Decision, frozen=True, kw_only=True):
     """A copy that hangs or never beat is condemned: it is killed without grace."""
 

@@ -13,12 +13,14 @@ optional, a changed meaning is a new version. Offsets named `based_on`, `policy`
 import msgspec
 
 from sdk.contract.admitted import (
+    AppMoveRequested,
     AppRestartRequested,
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
     NodeCordoned,
     NodeDownConfirmed,
+    NodeDrainRequested,
     NodeShutdownRequested,
     NodesRequested,
     NodeUncordoned,
@@ -33,6 +35,8 @@ from sdk.contract.decisions import (
     AppHeldBack,
     AppLeftPending,
     AppPlaced,
+    AppPrepared,
+    AppStandbyDropped,
     BrakeEngaged,
     BrakeReleased,
     NodeDeclaredDown,
@@ -69,8 +73,11 @@ __all__ = [
     "AppGaveUp",
     "AppHeldBack",
     "AppLeftPending",
+    "AppMoveRequested",
     "AppPlaced",
+    "AppPrepared",
     "AppRestartRequested",
+    "AppStandbyDropped",
     "AppStarted",
     "AppStopRequested",
     "AppSubmitted",
@@ -83,6 +90,7 @@ __all__ = [
     "NodeCordoned",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
+    "NodeDrainRequested",
     "NodeExited",
     "NodeLeft",
     "NodeOrderWithdrawn",
@@ -121,6 +129,8 @@ Decision = (
     | PoolHeldBack
     | PoolDegraded
     | AppPlaced
+    | AppPrepared
+    | AppStandbyDropped
     | AppDeclaredDown
     | AppHeldBack
     | AppGaveUp
@@ -142,10 +152,12 @@ Event = (
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
+    | AppMoveRequested
     | NodesRequested
     | NodeShutdownRequested
     | NodeCordoned
     | NodeUncordoned
+    | NodeDrainRequested
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
@@ -169,10 +181,12 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
+    "watchkeep.app.move-requested.v1": (AppMoveRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
     "watchkeep.node.cordoned.v1": (NodeCordoned, "node"),
     "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
+    "watchkeep.node.drain-requested.v1": (NodeDrainRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
@@ -189,6 +203,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
     "watchkeep.app.placed.v1": (AppPlaced, "app"),
+    "watchkeep.app.prepared.v1": (AppPrepared, "app"),
+    "watchkeep.app.standby-dropped.v1": (AppStandbyDropped, "app"),
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),
     "watchkeep.app.gave-up.v1": (AppGaveUp, "app"),

@@ -60,6 +60,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_quarantine_after: Whole = 3
     node_failure_window_ms: Whole = 600_000
     node_quarantine_ms: Whole = 1_800_000
+    #: Apps of a drained node that could not be made ready elsewhere by then are moved by force.
+    drain_within_ms: Whole = 3_600_000
 
 
 #: Allowed range of each number, so that no policy on the log can stop recovery or make it run wild.
@@ -89,6 +91,7 @@ _RANGES = {
     "node_quarantine_after": (1, 1_000),
     "node_failure_window_ms": (1, 86_400_000),
     "node_quarantine_ms": (1, 604_800_000),
+    "drain_within_ms": (1, 604_800_000),
 }
 
 STRATEGIES = ("spread", "binpack")

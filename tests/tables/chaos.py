@@ -119,6 +119,8 @@ class Chaos:
     def _copy(self) -> tuple[str, int, str]:
         app = self._app()
         row = self.state.apps.get(app)
+        if row is not None and row.standby is not None and self.rng.random() < 0.5:
+            return app, self._offset(row.standby.generation), row.standby.node
         return app, self._offset(row.generation if row else 0), row.node if row else self._node()
 
     def _started(self) -> e.Event:
@@ -148,6 +150,12 @@ class Chaos:
 
     def _restart(self) -> e.Event:
         return e.AppRestartRequested(self._request(), self._app())
+
+    def _move(self) -> e.Event:
+        return e.AppMoveRequested(self._request(), self._app(), self.rng.choice(("", "", self._node())))
+
+    def _drain(self) -> e.Event:
+        return e.NodeDrainRequested(self._request(), self._node(), self.rng.random() < 0.3)
 
     def _nodes(self) -> e.Event:
         return e.NodesRequested(self._request(), self._pool(), self.rng.randint(0, 2))
@@ -253,6 +261,27 @@ class Chaos:
             reason="new",
         )
 
+    def _prepared(self) -> e.Event:
+        app, generation, _ = self._copy()
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.AppPrepared(
+            **self._basis(),
+            app=app,
+            node=node,
+            registration=row.registration if row else 0,
+            beside=generation,
+        )
+
+    def _standby_dropped(self) -> e.Event:
+        app = self._app()
+        row = self.state.apps.get(app)
+        generation = row.standby.generation if row is not None and row.standby is not None else 1
+        reason: Literal["never-beat", "node-down"] = self.rng.choice(("never-beat", "node-down"))
+        return e.AppStandbyDropped(
+            **self._basis(), app=app, generation=self._offset(generation), reason=reason
+        )
+
     def _app_down(self) -> e.Event:
         app, generation, _ = self._copy()
         reason: Literal["silent", "never-beat"] = self.rng.choice(("silent", "never-beat"))
@@ -287,11 +316,13 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", "shutdown",
-    "confirm", "cordon", "forget", "release", "configure", "policy", "refused", *("timer",) * 4,
+    "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
+    *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
-    *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "left", "pool_held", "pool_degraded",
-    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
+    *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
+    "left", "pool_held", "pool_degraded", *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
+    "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
 
