@@ -34,6 +34,7 @@ _COLOURS = {
     "provisioning": "yellow",
     "draining": "yellow",
     "cordoned": "yellow",
+    "emptying": "yellow",
     "quarantined": "red",
     "stopping": "yellow",
     "pending": "yellow",
@@ -123,7 +124,7 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     used = used_slots(state, row.node) if active else 0
     return {
         "node": row.node,
-        "status": node_status(row),
+        "status": node_status(state, row),
         "pool": row.pool,
         "ip": row.ip,
         "port": row.port,
@@ -198,6 +199,7 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "priority": row.spec.priority,
         "needs": need_of(row.spec).words(),
         "wishes": spec_wishes(row.spec),
+        "moving_to": row.standby.node if row.standby is not None else row.move_to,
         "fell_out": row.fell_out,
     }
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sdk.contract.events import (
     AppPlaced,
+    AppPrepared,
     Band,
     Decision,
     NodeDeclaredDown,
@@ -27,6 +28,9 @@ from tables.score import rank_of
 from tables.state import State
 from tables.witness import Load
 
+#: What puts a copy on a node: in the place of another, or beside one that runs.
+Placement = AppPlaced | AppPrepared
+
 
 class Judged(NamedTuple):
     """One node as it stood when the app was placed."""
@@ -43,7 +47,7 @@ class Judged(NamedTuple):
 class Hindsight:
     """A witness that says what the placement says, and has heard every node."""
 
-    def __init__(self, placed: AppPlaced) -> None:
+    def __init__(self, placed: Placement) -> None:
         self._loads = {
             score.node: Load(score.cpu_permille, score.memory_permille, score.measured)
             for score in placed.ranking
@@ -75,7 +79,7 @@ class Hindsight:
         return None
 
 
-def judge_nodes(state: State, before: Iterable[Decision], placed: AppPlaced) -> list[Judged]:
+def judge_nodes(state: State, before: Iterable[Decision], placed: Placement) -> list[Judged]:
     """Every active node as the planner saw it: first those that could take the app, the best first."""
     plan = Plan(state, Hindsight(placed))
     _catch_up(plan, before)
@@ -117,14 +121,14 @@ def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
     reserve_room(plan, moving)
     successors = {row.app: successor_of(plan, row) for row in moving}
     for decision in decisions:
-        if isinstance(decision, AppPlaced) and decision.app in plan.state.apps:
+        if isinstance(decision, Placement) and decision.app in plan.state.apps:
             row = plan.state.apps[decision.app]
-            if successor := successors.get(row.app):
+            if isinstance(decision, AppPlaced) and (successor := successors.get(row.app)):
                 plan.release(successor, need_of(row.spec))
             plan.take(decision.node, row.spec)
 
 
-def differences(judged: Iterable[Judged], placed: AppPlaced) -> list[str]:
+def differences(judged: Iterable[Judged], placed: Placement) -> list[str]:
     """Sentences on where the placement's own scores differ from those derived again; none if they are the same."""
     derived = {each.node: each.score for each in judged}
     found = []

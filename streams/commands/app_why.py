@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from sdk.contract.codec import DecodeError
-from sdk.contract.events import AppPlaced, Decision, Event
+from sdk.contract.events import AppPlaced, AppPrepared, Decision, Event
 from streams.commands import CommandError
 from streams.commands.shared import progress_bar
 from streams.log_source import fold_entry, open_source
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _LEGEND = (
     "Compared from left to right, the smaller the better: failed, copies, distance, cost; then the name."
 )
-_STAYED = "It took the place on the node that was ordered for it; no other was looked at."
+_STAYED = "It was to go to this node and no other was looked at: ordered to replace its dead one, or named by somebody."
 
 
 class Why(NamedTuple):
     """A placement and the nodes as they stood."""
 
     offset: int
-    placed: AppPlaced
+    placed: AppPlaced | AppPrepared
     judged: list[Judged]
     differences: list[str]
 
@@ -46,7 +46,7 @@ async def explain(settings: Settings, generation: int) -> Why:
         async with open_source(settings.bootstrap, settings.prefix) as source:
             entry = await anext(source.read_log(generation, generation + 1))
             placed = None if isinstance(entry.said, DecodeError) else entry.said.event
-            if not isinstance(placed, AppPlaced):
+            if not isinstance(placed, AppPlaced | AppPrepared):
                 raise CommandError(f"Event {generation} is no placement.")
             async for entry in source.read_log(0, generation, bar):
                 if entry.offset <= placed.based_on:
@@ -57,7 +57,7 @@ async def explain(settings: Settings, generation: int) -> Why:
     return Why(generation, placed, judged, differences(judged, placed))
 
 
-def _of_same_call(event: Event, placed: AppPlaced) -> list[Decision]:
+def _of_same_call(event: Event, placed: AppPlaced | AppPrepared) -> list[Decision]:
     """The event, if it is a decision of the call that made the placement."""
     if not isinstance(event, Decision):
         return []
@@ -70,7 +70,7 @@ def why_document(why: Why) -> dict[str, Any]:
         "placement": why.offset,
         "based_on": why.placed.based_on,
         "policy": why.placed.policy,
-        "reason": why.placed.reason,
+        "reason": _reason(why.placed),
         "fell_out": why.placed.fell_out,
         "nodes": [
             {
@@ -88,10 +88,11 @@ def why_document(why: Why) -> dict[str, Any]:
 def why_text(why: Why) -> str:
     """The explanation for people."""
     placed = why.placed
-    made = f"placed on {placed.node} by event {why.offset} ({placed.reason})"
+    made = f"placed on {placed.node} by event {why.offset} ({_reason(placed)})"
     lines = [f"{made}, from the state at {placed.based_on} under policy {placed.policy}"]
     if not placed.ranking:
-        return "\n".join([*lines, _STAYED if not placed.scores else "It was placed before scores were kept."])
+        older = isinstance(placed, AppPlaced) and placed.scores
+        return "\n".join([*lines, "It was placed before scores were kept." if older else _STAYED])
     headers = ["node", "verdict", "free", "failed", "copies", "distance", "cost", "load"]
     lines += ["", table(headers, [_cells(each, placed) for each in why.judged]), "", _LEGEND]
     if placed.fell_out:
@@ -104,7 +105,11 @@ def why_text(why: Why) -> str:
     return "\n".join(lines)
 
 
-def _cells(each: Judged, placed: AppPlaced) -> list[str]:
+def _reason(placed: AppPlaced | AppPrepared) -> str:
+    return placed.reason if isinstance(placed, AppPlaced) else "moved"
+
+
+def _cells(each: Judged, placed: AppPlaced | AppPrepared) -> list[str]:
     if each.score is None:
         return [each.node, ", ".join(each.fell_out), _free(each.free), "-", "-", "-", "-", "-"]
     named = [score.node for score in placed.ranking]

@@ -1,4 +1,4 @@
-"""`cli.py apps`: run, list, show, stop and restart applications and services. Shell."""
+"""`cli.py apps`: run, list, show, stop, restart and move applications and services. Shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from streams.commands import NOT_FOUND, CommandError
 from streams.commands.app_specs import make_specs, placing_options
-from streams.commands.nodes import no_wait_option, timeout_option
+from streams.commands.options import no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,
@@ -38,7 +38,7 @@ RUN_WITHIN_S = 60.0
 
 @click.group(cls=HelpfulGroup)
 def apps() -> None:
-    r"""Run, list, show, stop and restart applications.
+    r"""Run, list, show, stop, restart and move applications.
 
     \b
     Examples:
@@ -124,6 +124,7 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         "failures": str(view["failure_count"]),
         "needs": view["needs"],
         "wishes": view["wishes"],
+        "moving to": view["moving_to"],
         "why": view["reason"],
         "fell out": ", ".join(f"{word} {count}" for word, count in view["fell_out"].items()),
         "exit code": "" if view["exit_code"] is None else str(view["exit_code"]),
@@ -328,6 +329,50 @@ async def _restart(settings: Settings, name: str, *, timeout_s: float, no_wait: 
             return
         await _wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
         click.echo(app)
+
+
+@apps.command("move")
+@click.argument("app", shell_complete=complete_apps)
+@click.option("--to", "node", default="", metavar="NODE", help="The node; any other if not given.")
+@no_wait_option
+@timeout_option(RUN_WITHIN_S)
+@platform_options
+def move_app(
+    app: str, node: str, no_wait: bool, timeout_s: float, bootstrap_servers: str | None, prefix: str | None
+) -> None:
+    r"""Bring an app to another node: a second copy is made ready there before the one here stops.
+
+    \b
+    Examples:
+      python cli.py apps move application-thermostat-1
+      python cli.py apps move thermostat-1 --to node-127.0.0.1_8084
+    """
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_move(settings, app, node, timeout_s=timeout_s, no_wait=no_wait))
+
+
+async def _move(settings: Settings, name: str, node: str, *, timeout_s: float, no_wait: bool) -> None:
+    from sdk.contract.requests import MoveApp
+    from streams.asking import open_conversation
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        app = find_app(talk.state, name)
+        offset = await _ask(talk, MoveApp(app, node), app, timeout_s=timeout_s, quiet=not no_wait)
+        if no_wait:
+            return
+        done = await talk.until(lambda: has_moved(talk.state, app, after=offset), timeout_s=timeout_s)
+        row = talk.state.apps[app]
+        if row.generation <= offset:
+            why = f": {row.pending_reason}" if row.pending_reason else ""
+            ending = f"has not moved within {timeout_s:g} s; the wish stands" if not done else "has not moved"
+            raise CommandError(f"{app} {ending}{why}.")
+        click.echo(f"{app} {coloured(app_status(talk.state, row))} on {row.node}")
+
+
+def has_moved(state: State, app: str, *, after: int) -> bool:
+    """Whether an app runs in a copy placed after an offset, or nobody tries to move it any more."""
+    row = state.apps[app]
+    return row.generation > after or not row.moving
 
 
 async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: float, quiet: bool) -> int:

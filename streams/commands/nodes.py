@@ -1,4 +1,4 @@
-"""`cli.py nodes`: list, show, create, cordon and shut down nodes. Shell."""
+"""`cli.py nodes`: list, show, create, cordon, drain and shut down nodes. Shell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from sdk.contract.ids import pool_id
-from streams.commands import NOT_FOUND, CommandError
+from streams.commands import CommandError
+from streams.commands.node_standing import cordon_node, drain_node, uncordon_node
+from streams.commands.options import check_known, no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,
@@ -23,11 +25,8 @@ from streams.commands.shared import (
 )
 from streams.render import clock, coloured, duration, node_view, node_views, nodes_table, to_json
 from streams.settings import Settings
-from tables.views import node_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sdk.contract.requests import Request
     from streams.asking import Conversation
     from tables.state import State
@@ -38,7 +37,7 @@ CREATE_WITHIN_S = 120.0
 
 @click.group(cls=HelpfulGroup)
 def nodes() -> None:
-    r"""List, show, create, cordon and shut down nodes.
+    r"""List, show, create, cordon, drain and shut down nodes.
 
     \b
     Examples:
@@ -47,6 +46,10 @@ def nodes() -> None:
       python cli.py nodes create --count 2
       python cli.py nodes shutdown node-127.0.0.1_8083
     """
+
+
+for standing in (cordon_node, uncordon_node, drain_node):
+    nodes.add_command(standing)
 
 
 @nodes.command("list")
@@ -120,35 +123,7 @@ def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str
         click.echo(f"  runs          {app['app']}  {coloured(app['status'])}")
 
 
-def check_known(state: State, node: str) -> str:
-    """Return `node` if the log knows it.
-
-    Raises:
-        CommandError: it does not.
-    """
-    if node not in state.nodes:
-        raise CommandError(
-            f"There is no node {node}; `python cli.py nodes list --all` lists them.", NOT_FOUND
-        )
-    return node
-
-
 # --- asking --------------------------------------------------------------------------------------------
-
-no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the request is admitted.")
-
-
-def timeout_option(default_s: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add `--timeout`."""
-    return click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(min=0.1),
-        default=default_s,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long to wait for the outcome.",
-    )
 
 
 @nodes.command("create")
@@ -232,45 +207,6 @@ def shutdown_node(
 
     settings = settings_of(bootstrap_servers, prefix)
     run(_take_away(settings, node, ShutdownNode(node), timeout_s=timeout_s, no_wait=no_wait))
-
-
-@nodes.command("cordon")
-@click.argument("node", shell_complete=complete_nodes)
-@platform_options
-def cordon_node(node: str, bootstrap_servers: str | None, prefix: str | None) -> None:
-    r"""Put no more apps on a node; those that run there stay.
-
-    \b
-    Example:
-      python cli.py nodes cordon node-127.0.0.1_8083
-    """
-    from sdk.contract.requests import CordonNode
-
-    run(_set_standing(settings_of(bootstrap_servers, prefix), node, CordonNode(node)))
-
-
-@nodes.command("uncordon")
-@click.argument("node", shell_complete=complete_nodes)
-@platform_options
-def uncordon_node(node: str, bootstrap_servers: str | None, prefix: str | None) -> None:
-    r"""Let a node take apps again; also ends its quarantine.
-
-    \b
-    Example:
-      python cli.py nodes uncordon node-127.0.0.1_8083
-    """
-    from sdk.contract.requests import UncordonNode
-
-    run(_set_standing(settings_of(bootstrap_servers, prefix), node, UncordonNode(node)))
-
-
-async def _set_standing(settings: Settings, node: str, request: Request) -> None:
-    from streams.asking import ANSWER_WITHIN_S, open_conversation
-
-    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        check_known(talk.state, node)
-        answer = await talk.ask(request, timeout_s=ANSWER_WITHIN_S)
-        click.echo(f"{node} {coloured(node_status(talk.state.nodes[node]))} (event {answer.offset})")
 
 
 @nodes.command("confirm-down")

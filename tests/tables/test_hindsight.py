@@ -3,8 +3,7 @@
 import pytest
 
 from sdk.contract import events as e
-from sdk.contract.events import AppPlaced
-from tables.hindsight import differences, judge_nodes
+from tables.hindsight import Placement, differences, judge_nodes
 from tests.tables.chaos import planned_log
 from tests.tables.entries import Entry, fold_all
 
@@ -12,7 +11,7 @@ from tests.tables.entries import Entry, fold_all
 def _explained(log: list[Entry], entry: Entry) -> list[str]:
     """What differs between a placement and what the log gives for it."""
     placed = entry.event
-    assert isinstance(placed, AppPlaced)
+    assert isinstance(placed, Placement)
     state = fold_all(log[: placed.based_on + 1])
     before = [
         other.event
@@ -29,8 +28,8 @@ def test_scores_of_every_placement_come_out_again(seed: int) -> None:
     log: list[Entry] = []
     for _, _, log in planned_log(seed, 250):  # noqa: B007  # the list grows as the log does
         pass
-    placements = [entry for entry in log if isinstance(entry.event, AppPlaced)]
-    ranked = [entry for entry in placements if isinstance(entry.event, AppPlaced) and entry.event.ranking]
+    placements = [entry for entry in log if isinstance(entry.event, Placement)]
+    ranked = [entry for entry in placements if isinstance(entry.event, Placement) and entry.event.ranking]
     assert ranked
     for entry in placements:
         assert _explained(log, entry) == []

@@ -28,14 +28,14 @@ def test_cordoned_node_keeps_its_apps_and_takes_no_more() -> None:
     world = begin(3)
     node = world.app("application-0").node
     world.ask(CordonNode(node))
-    assert node_status(world.state.nodes[node]) == "cordoned"
+    assert node_status(world.state, world.state.nodes[node]) == "cordoned"
     before = world.app("application-0").generation
     assert node not in {_run_app(world, f"late-{number}") for number in range(4)}
     assert (world.app("application-0").node, world.app("application-0").generation) == (node, before)
     assert world.of_type(e.AppPlaced)[-1].fell_out["cordoned"] == 1
 
     world.ask(UncordonNode(node))
-    assert node_status(world.state.nodes[node]) == "active"
+    assert node_status(world.state, world.state.nodes[node]) == "active"
     assert _run_app(world, "last") == node
     world.check_replay()
 
@@ -58,7 +58,7 @@ def test_cordon_outlives_a_return_of_the_node() -> None:
     node = world.active()[0].node
     world.ask(CordonNode(node))
     _die_and_return(world, node)
-    assert node_status(world.state.nodes[node]) == "cordoned"
+    assert node_status(world.state, world.state.nodes[node]) == "cordoned"
 
 
 def _die_and_return(world: World, node: str) -> None:
@@ -85,9 +85,9 @@ def test_node_that_failed_three_times_in_ten_minutes_is_not_reused() -> None:
     """After the third failure the node is in quarantine: it gets no apps, another is ordered, then it is free again."""
     world = begin(policy=_MAY_RETURN)
     node = _flap(world, 2)
-    assert node_status(world.state.nodes[node]) == "active"
+    assert node_status(world.state, world.state.nodes[node]) == "active"
     _die_and_return(world, node)
-    assert node_status(world.state.nodes[node]) == "quarantined"
+    assert node_status(world.state, world.state.nodes[node]) == "quarantined"
     (quarantined,) = world.of_type(e.NodeQuarantined)
     assert (quarantined.node, quarantined.failures) == (node, 3)
     assert node not in {_run_app(world, f"late-{number}") for number in range(6)}
@@ -108,7 +108,7 @@ def test_failures_far_apart_are_no_reason() -> None:
     node = _flap(world, 2)
     world.run(60_000)
     _die_and_return(world, node)
-    assert node_status(world.state.nodes[node]) == "active"
+    assert node_status(world.state, world.state.nodes[node]) == "active"
     assert not world.of_type(e.NodeQuarantined)
 
 
@@ -117,9 +117,9 @@ def test_uncordon_ends_a_quarantine_at_once() -> None:
     world = begin(policy=_MAY_RETURN)
     node = _flap(world, 3)
     world.ask(UncordonNode(node))
-    assert node_status(world.state.nodes[node]) == "active"
+    assert node_status(world.state, world.state.nodes[node]) == "active"
     world.run(5_000)
-    assert node_status(world.state.nodes[node]) == "active"
+    assert node_status(world.state, world.state.nodes[node]) == "active"
     assert not world.of_type(e.NodeReleased)
 
 
@@ -127,7 +127,7 @@ def test_quarantine_ends_with_the_registration_and_is_judged_anew() -> None:
     """A node that dies in quarantine and returns is put into quarantine again, for its whole time."""
     world = begin(policy=_MAY_RETURN)
     node = _flap(world, 4)
-    assert node_status(world.state.nodes[node]) == "quarantined"
+    assert node_status(world.state, world.state.nodes[node]) == "quarantined"
     assert len(world.of_type(e.NodeQuarantined)) == 2
     world.check_replay()
 
