@@ -145,9 +145,7 @@ def _faults(chance: Random, length_s: float) -> list[Step]:
 def _draw(chance: Random, first: list[str], at_s: float) -> str:
     """The next fault: of the first round while there are any, of nodes alone in every second stretch."""
     is_of_nodes = at_s % (2 * STRETCH_S) >= STRETCH_S
-    fitting = [what for what in first if (what in OF_NODES) == is_of_nodes] or (
-        first if not is_of_nodes else []
-    )
+    fitting = [what for what in first if (what in OF_NODES) == is_of_nodes] or (first if not is_of_nodes else [])
     if fitting:
         what = fitting[-1]
         first.remove(what)
