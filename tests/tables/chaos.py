@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from sdk.contract import events as e
 from sdk.contract.policy import Policy
-from sdk.contract.specs import AppSpec
+from sdk.contract.specs import AppSpec, Constraint
 from tables.decide import decide
 from tables.rows import Wake
 from tables.state import State
@@ -79,7 +79,7 @@ class Chaos:
         old = self._offset(row.registration if row is not None else 0)
         return e.NodeRegistered(
             f"node-{IP}_{port}", f"claim-{self._number()}", order, old, IP, port, pool, 3, [], "boot",
-            self._position(),
+            self._position(), self.rng.choice((0, 100)),
         )  # fmt: skip
 
     def _provisioner(self) -> e.Event:
@@ -142,7 +142,18 @@ class Chaos:
     # --- requests -----------------------------------------------------------------------------------
 
     def _submit(self) -> e.Event:
-        spec = AppSpec(self._app(), ["run"], slots=self.rng.choice((1, 1, 2)))
+        one = self.rng.choice
+        constraint = Constraint("pool", [one(POOLS)], one(("=", "!=")))
+        spec = AppSpec(
+            self._app(),
+            ["run"],
+            slots=one((1, 1, 2)),
+            cpu_percent=one((0, 0, 60)),
+            priority=one((50, 50, 90)),
+            group=one(("", "web")),
+            affinity=one(("", "", "web")),
+            constraints=one(([], [], [constraint])),
+        )
         return e.AppSubmitted(self._request(), spec)
 
     def _stop(self) -> e.Event:
