@@ -4,9 +4,11 @@ from typing import Literal
 
 from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
 from sdk.contract.ids import derive_fraction
+from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
-from tables.placement import choose_node
+from tables.placement import Refusal, choose_node
 from tables.plan import Plan
+from tables.room import need_of
 from tables.rows import AppRow
 from tables.state import is_hosted, may_replace
 
@@ -18,19 +20,29 @@ _JITTER = 0.1
 
 def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
-    state = plan.state
-    rows = [state.apps[app] for app in state.open_apps]
-    wanted = [row for row in rows if row.wanted and not row.gave_up]
-    moving = [row for row in wanted if _is_stranded(plan, row)]
-    _reserve(plan, moving)
-    for row in sorted(moving, key=_age):
-        _move(plan, row)
-    for row in sorted((row for row in wanted if not _is_stranded(plan, row)), key=_age):
-        _decide_app(plan, row)
+    wanted = _wanted_apps(plan)
+    stranded = stranded_apps(plan)
+    reserve_room(plan, stranded)
+    moving = {row.app for row in stranded}
+    # Room goes by priority; among equals first to what a dead node has lost, then to who has waited longest.
+    for row in sorted(
+        wanted, key=lambda row: (-row.spec.priority, row.app not in moving, row.submitted_at_ms, row.app)
+    ):
+        if row.app in moving:
+            _move(plan, row)
+        else:
+            _decide_app(plan, row)
 
 
-def _age(row: AppRow) -> tuple[int, str]:
-    return row.submitted_at_ms, row.app
+def _wanted_apps(plan: Plan) -> list[AppRow]:
+    """Apps that a decision may be due about, and that ought to run."""
+    rows = (plan.state.apps[app] for app in plan.state.open_apps)
+    return [row for row in rows if row.wanted and not row.gave_up]
+
+
+def stranded_apps(plan: Plan) -> list[AppRow]:
+    """Wanted apps whose copy sat on a node that is dead."""
+    return [row for row in _wanted_apps(plan) if _is_stranded(plan, row)]
 
 
 def _is_stranded(plan: Plan, row: AppRow) -> bool:
@@ -40,15 +52,15 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
     )
 
 
-def _reserve(plan: Plan, moving: list[AppRow]) -> None:
+def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
     """Keep room on each replacement for the apps it was ordered for."""
     for row in moving:
-        target = _successor(plan, row)
+        target = successor_of(plan, row)
         if target:
-            plan.reserved[target] = plan.reserved.get(target, 0) + row.spec.slots
+            plan.reserve(target, need_of(row.spec))
 
 
-def _successor(plan: Plan, row: AppRow) -> str | None:
+def successor_of(plan: Plan, row: AppRow) -> str | None:
     """The living node that replaces the app's dead one, "" while it is being created, None if there is none."""
     order = replacing_order(plan.state, row.node, row.lineage)
     if order is None:
@@ -60,11 +72,11 @@ def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
     if row.node in plan.leaving or not may_replace(plan.state, row):
         return
-    successor = _successor(plan, row)
+    successor = successor_of(plan, row)
     if successor == "":
         return
     if successor is not None:
-        plan.reserved[successor] -= row.spec.slots
+        plan.release(successor, need_of(row.spec))
         if _place(plan, row, "node-down", only=successor):
             return
         if plan.witness.confirm_heard(successor) is None:
@@ -75,6 +87,8 @@ def _move(plan: Plan, row: AppRow) -> None:
 def _decide_app(plan: Plan, row: AppRow) -> None:
     if row.phase == "running" and row.silent:
         _condemn(plan, row, "silent")
+    elif row.phase == "running":
+        decide_move(plan, row)
     elif row.phase == "placed" and row.wake is not None and row.wake.fired:
         if plan.witness.has_beaten(row.app, row.generation) is False:
             _condemn(plan, row, "never-beat")
@@ -135,11 +149,13 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
 
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
     choice = choose_node(plan, row, only=only)
-    if isinstance(choice, str):
-        if not only and row.pending_reason != choice:
-            plan.add(AppLeftPending(**plan.basis, app=row.app, reason=choice))
+    if isinstance(choice, Refusal):
+        if not only and row.pending_reason != choice.reason:
+            plan.add(
+                AppLeftPending(**plan.basis, app=row.app, reason=choice.reason, fell_out=choice.fell_out)
+            )
         return False
-    plan.take(choice.node, row.spec.slots)
+    plan.take(choice.node, row.spec)
     plan.add(
         AppPlaced(
             **plan.basis,
@@ -148,7 +164,8 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
             registration=plan.state.nodes[choice.node].registration,
             replaces=row.generation,
             reason=reason,
-            scores=choice.scores,
+            ranking=choice.ranking,
+            fell_out=choice.fell_out,
             fence=choice.fence,
             wake_ms=row.spec.start_within_ms,
         )

@@ -17,7 +17,9 @@ from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
+from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
+from tables.fold_standing import STANDING_HANDLERS
 from tables.rows import CounterRow
 from tables.state import State
 
@@ -54,6 +56,8 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **NODE_HANDLERS,
     **APP_HANDLERS,
     **CONTROL_HANDLERS,
+    **STANDING_HANDLERS,
+    **MOVE_HANDLERS,
 }
 
 

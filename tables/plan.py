@@ -3,7 +3,10 @@
 from typing import TypedDict
 
 from sdk.contract.events import Decision, NodeOrdered
-from tables.state import State, used_slots
+from sdk.contract.specs import AppSpec
+from tables.candidates import Candidates
+from tables.room import NOTHING, Need, capacity_of, need_of
+from tables.state import State, taken_on
 from tables.witness import Witness
 
 
@@ -29,14 +32,21 @@ class Plan:
         }
         #: Nodes that this call declares down or takes away.
         self.leaving: set[str] = set()
+        #: Nodes that this call puts into quarantine.
+        self.quarantining: set[str] = set()
+        #: Nodes from which this call lets an app move.
+        self.preparing: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
         #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.
         self.struck: set[str] = set()
-        #: Free slots of nodes looked at, less what this call has placed there.
-        self._free: dict[str, int] = {}
-        #: Slots kept for the apps of a dead node, by the node that replaces it.
-        self.reserved: dict[str, int] = {}
+        #: Room that this call has given away, by node.
+        self._given: dict[str, Need] = {}
+        #: Room kept for the apps of a dead node, by the node that replaces it.
+        self._reserved: dict[str, Need] = {}
+        #: Group -> node -> copies, what this call has placed included.
+        self._copies: dict[str, dict[str, int]] = {}
+        self._candidates: Candidates | None = None
 
     def add(self, decision: Decision) -> None:
         """Decide."""
@@ -44,12 +54,54 @@ class Plan:
         if isinstance(decision, NodeOrdered) and decision.replaces:
             self.replacing.add((decision.replaces, decision.replaces_lineage))
 
-    def free_slots(self, node: str) -> int:
-        """Free slots of an active node, this call's placements taken off."""
-        if node not in self._free:
-            self._free[node] = self.state.nodes[node].slots - used_slots(self.state, node)
-        return self._free[node]
+    @property
+    def candidates(self) -> Candidates:
+        """The nodes that stand; looked at when the first app is placed, after all decisions about nodes."""
+        if self._candidates is None:
+            self._candidates = Candidates(self)
+        return self._candidates
 
-    def take(self, node: str, slots: int) -> None:
-        """Take room on a node."""
-        self._free[node] = self.free_slots(node) - slots
+    # --- room ---------------------------------------------------------------------------------------
+
+    def free(self, node: str, *, reserved: bool = True) -> Need:
+        """What is free on an active node, without what this call has placed there and has `reserved`."""
+        free = capacity_of(self.state.nodes[node]).minus(taken_on(self.state, node))
+        given = self._given.get(node)
+        if given is not None:
+            free = free.minus(given)
+        kept = self._reserved.get(node) if reserved else None
+        return free if kept is None else free.minus(kept)
+
+    def take(self, node: str, spec: AppSpec) -> None:
+        """Place a copy on a node."""
+        self._given[node] = self._given.get(node, NOTHING).plus(need_of(spec))
+        if spec.group:
+            copies = self.copies_of(spec.group)
+            copies[node] = copies.get(node, 0) + 1
+        self._touch(node)
+
+    def reserve(self, node: str, need: Need) -> None:
+        """Keep room on a node, which may only be on its way, for an app that is to move there."""
+        self._reserved[node] = self._reserved.get(node, NOTHING).plus(need)
+        self._touch(node)
+
+    def release(self, node: str, need: Need) -> None:
+        """Keep it no longer."""
+        self._reserved[node] = self._reserved[node].minus(need)
+        self._touch(node)
+
+    def _touch(self, node: str) -> None:
+        if self._candidates is not None:
+            self._candidates.touch(node)
+
+    def copies_of(self, group: str) -> dict[str, int]:
+        """Node -> copies of the group that take room there."""
+        copies = self._copies.get(group)
+        if copies is None:
+            nodes = self.state.nodes
+            copies = self._copies[group] = {
+                node: count
+                for (node, lineage), count in self.state.copies.get(group, {}).items()
+                if node in nodes and nodes[node].lineage == lineage
+            }
+        return copies

@@ -13,13 +13,17 @@ optional, a changed meaning is a new version. Offsets named `based_on`, `policy`
 import msgspec
 
 from sdk.contract.admitted import (
+    AppMoveRequested,
     AppRestartRequested,
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    NodeCordoned,
     NodeDownConfirmed,
+    NodeDrainRequested,
     NodeShutdownRequested,
     NodesRequested,
+    NodeUncordoned,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -31,12 +35,17 @@ from sdk.contract.decisions import (
     AppHeldBack,
     AppLeftPending,
     AppPlaced,
+    AppPrepared,
+    AppStandbyDropped,
     BrakeEngaged,
     BrakeReleased,
     NodeDeclaredDown,
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
+    NodeQuarantined,
+    NodeReleased,
+    NodeScore,
     PlannerStarted,
     PoolDegraded,
     PoolHeldBack,
@@ -64,8 +73,11 @@ __all__ = [
     "AppGaveUp",
     "AppHeldBack",
     "AppLeftPending",
+    "AppMoveRequested",
     "AppPlaced",
+    "AppPrepared",
     "AppRestartRequested",
+    "AppStandbyDropped",
     "AppStarted",
     "AppStopRequested",
     "AppSubmitted",
@@ -75,14 +87,20 @@ __all__ = [
     "BrakeReleased",
     "Decision",
     "Event",
+    "NodeCordoned",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
+    "NodeDrainRequested",
     "NodeExited",
     "NodeLeft",
     "NodeOrderWithdrawn",
     "NodeOrdered",
+    "NodeQuarantined",
     "NodeRegistered",
+    "NodeReleased",
+    "NodeScore",
     "NodeShutdownRequested",
+    "NodeUncordoned",
     "NodesRequested",
     "OverdueShareChanged",
     "PlannerStarted",
@@ -105,10 +123,14 @@ Decision = (
     NodeOrdered
     | NodeOrderWithdrawn
     | NodeDeclaredDown
+    | NodeQuarantined
+    | NodeReleased
     | NodeLeft
     | PoolHeldBack
     | PoolDegraded
     | AppPlaced
+    | AppPrepared
+    | AppStandbyDropped
     | AppDeclaredDown
     | AppHeldBack
     | AppGaveUp
@@ -130,8 +152,12 @@ Event = (
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
+    | AppMoveRequested
     | NodesRequested
     | NodeShutdownRequested
+    | NodeCordoned
+    | NodeUncordoned
+    | NodeDrainRequested
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
@@ -155,8 +181,12 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
+    "watchkeep.app.move-requested.v1": (AppMoveRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
+    "watchkeep.node.cordoned.v1": (NodeCordoned, "node"),
+    "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
+    "watchkeep.node.drain-requested.v1": (NodeDrainRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
@@ -167,10 +197,14 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),
     "watchkeep.node-order.withdrawn.v1": (NodeOrderWithdrawn, "pool"),
     "watchkeep.node.declared-down.v1": (NodeDeclaredDown, "node"),
+    "watchkeep.node.quarantined.v1": (NodeQuarantined, "node"),
+    "watchkeep.node.released.v1": (NodeReleased, "node"),
     "watchkeep.node.left.v1": (NodeLeft, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
     "watchkeep.app.placed.v1": (AppPlaced, "app"),
+    "watchkeep.app.prepared.v1": (AppPrepared, "app"),
+    "watchkeep.app.standby-dropped.v1": (AppStandbyDropped, "app"),
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),
     "watchkeep.app.gave-up.v1": (AppGaveUp, "app"),

@@ -40,6 +40,9 @@ class NodeRegistered(EventBase, frozen=True):
     drivers: list[str]
     boot_id: str
     position: Position
+    #: What the node may use in all: hundredths of a core, and MiB; 0 if unknown.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class ProvisionerRegistered(EventBase, frozen=True):

@@ -1,9 +1,10 @@
 """What people and programs ask for: the spec of an app. Pure; checked before it enters the log."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
+from sdk.contract.ids import check_name
 from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
@@ -33,6 +34,68 @@ class DockerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_mib: Whole = 0
     #: Share of one core, 100 is one whole core. 0: no limit of its own.
     cpu_percent: Whole = 0
+#: The largest machines that can be rented have fewer cores, and less memory, than this: a thousand, and 64 TiB.
+CPU_PERCENT_MAX = 100_000
+MEMORY_MIB_MAX = 64 << 20
+PRIORITY_MAX = 100
+#: In the middle, so that there is room on both sides.
+PRIORITY_DEFAULT = 50
+
+
+#: What a constraint may look at: the node's pool, its id, its address, and the drivers it offers.
+ConstraintKey = Literal["pool", "node", "ip", "driver"]
+#: Most constraints of one app, and most values of one: more is a pool that ought to be made.
+CONSTRAINTS_MAX = 16
+CONSTRAINT_VALUES_MAX = 64
+
+
+class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sentence that must be true of a node before an app may go there; several must all be true."""
+
+    key: ConstraintKey
+    #: With `=` the node has one of the values, with `!=` it has none of them.
+    values: list[str]
+    op: Literal["=", "!="] = "="
+
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.key}{self.op}{','.join(self.values)}"
+
+
+def parse_constraint(text: str) -> Constraint:
+    """The constraint in `pool=home`, `node!=a,b` and the like.
+
+    Raises:
+        ValueError: it is none; the text says what is allowed.
+    """
+    key, equals, values = text.partition("=")
+    op: Literal["=", "!="] = "!=" if key.endswith("!") else "="
+    try:
+        constraint = msgspec.convert(
+            {"key": key.removesuffix("!").strip(), "values": values.split(","), "op": op}, Constraint
+        )
+    except msgspec.ValidationError:
+        equals = ""
+    if not equals:
+        raise ValueError(
+            f"constraint: {text!r:.80} is none; write KEY=VALUE,... or KEY!=VALUE,... "
+            f"with KEY one of {', '.join(get_args(ConstraintKey))}"
+        )
+    check_constraint(constraint)
+    return constraint
+
+
+def check_constraint(constraint: Constraint) -> None:
+    """Raise ValueError, naming what is allowed, unless the constraint has values that can be met."""
+    if not 1 <= len(constraint.values) <= CONSTRAINT_VALUES_MAX:
+        raise ValueError(
+            f"constraints: {constraint.key} names {len(constraint.values)} values; "
+            f"allowed: 1 to {CONSTRAINT_VALUES_MAX}"
+        )
+    if any(not value or "," in value or value != value.strip() for value in constraint.values):
+        raise ValueError(
+            f"constraints: {constraint.key} has a value that is empty, has a comma or spaces around it"
+        )
 
 
 class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -53,6 +116,19 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     slots: Whole = 1
     #: For the driver `docker` only, and needed there.
     docker: DockerSpec | None = None
+    #: Processor time it needs, in hundredths of a core; 0 is not said. No node is given more than it has.
+    cpu_percent: Whole = 0
+    #: Memory it needs; 0 is not said. No node is given more than it has.
+    memory_mib: Whole = 0
+    #: Who gets room first when there is not enough: the higher number.
+    priority: Whole = PRIORITY_DEFAULT
+    #: Apps that are copies of one thing share a name here.
+    group: str = ""
+    constraints: list[Constraint] = []
+    #: Rather on a node where this group runs, else in a pool where it does.
+    affinity: str = ""
+    #: Rather on a node with fewer copies of its own group.
+    spread: bool = True
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -64,10 +140,14 @@ def check_spec(spec: AppSpec) -> None:
     if any(not key or "=" in key or "\0" in key + value for key, value in spec.env.items()):
         raise ValueError("env: names must be non-empty and without =, nothing may hold NUL")
     _check_driver(spec)
+    _check_placing(spec)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),
         ("slots", spec.slots, 1, 1_000),
+        ("cpu_percent", spec.cpu_percent, 0, CPU_PERCENT_MAX),
+        ("memory_mib", spec.memory_mib, 0, MEMORY_MIB_MAX),
+        ("priority", spec.priority, 0, PRIORITY_MAX),
     ):
         if not low <= value <= high:
             raise ValueError(f"{field}: {value} is out of range; allowed: {low} to {high}")
@@ -104,3 +184,11 @@ def _check_docker(docker: DockerSpec) -> None:
             raise ValueError(
                 f"docker.{field}: {value} is out of range; allowed: 0 (no limit), {low} to {high}"
             )
+def _check_placing(spec: AppSpec) -> None:
+    for field, name in (("group", spec.group), ("affinity", spec.affinity)):
+        if name:
+            check_name(name, what=field)
+    if len(spec.constraints) > CONSTRAINTS_MAX:
+        raise ValueError(f"constraints: {len(spec.constraints)}; allowed: at most {CONSTRAINTS_MAX}")
+    for constraint in spec.constraints:
+        check_constraint(constraint)

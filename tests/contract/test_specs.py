@@ -1,39 +1,52 @@
-"""What a spec may say, and how a wrong one is refused."""
+"""Specs: what can be run, and what a refusal names."""
 
-from __future__ import annotations
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from sdk.contract.specs import AppSpec, DockerSpec, check_spec
+from sdk.contract.specs import AppSpec, Constraint, check_spec, parse_constraint
 
-GOOD = AppSpec("application-a", ["true"], driver="docker", docker=DockerSpec("python:3"))
-
-
-def test_spec_of_a_container_passes() -> None:
-    """An image is all that a container needs; every field may be given."""
-    check_spec(GOOD)
-    check_spec(replace(GOOD, docker=DockerSpec("python:3", "bridge", "1000:1000", False, 64, 150)))
+_SPEC = AppSpec("application-a", ["run"])
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("fields", "words"),
     [
-        (replace(GOOD, driver="podman"), r"driver: 'podman' is unknown; allowed: process, docker"),
-        (replace(GOOD, docker=None), r"docker: the driver docker needs this table"),
-        (replace(GOOD, driver="process"), r"docker: is for the driver docker, not for process"),
-        (replace(GOOD, docker=DockerSpec("")), r"docker.image: needs the name"),
-        (replace(GOOD, docker=DockerSpec("-v")), r"docker.image: needs the name"),
-        (replace(GOOD, docker=DockerSpec("a b")), r"docker.image: 'a b' is no name"),
-        (replace(GOOD, docker=DockerSpec("a", user="x\n")), r"docker.user: 'x\\n' is no name"),
-        (
-            replace(GOOD, docker=DockerSpec("a", memory_mib=5)),
-            r"docker.memory_mib: 5 is out of range; allowed: 0",
-        ),
-        (replace(GOOD, docker=DockerSpec("a", cpu_percent=-1)), r"docker.cpu_percent: -1 is out of range"),
+        ({"cpu_percent": -1}, "cpu_percent: -1 is out of range; allowed: 0 to 100000"),
+        ({"memory_mib": 1 << 40}, "memory_mib: .* allowed: 0 to"),
+        ({"priority": 101}, "priority: 101 is out of range; allowed: 0 to 100"),
+        ({"group": "a b"}, "group 'a b' is not a name"),
+        ({"affinity": "/"}, "affinity '/' is not a name"),
+        ({"constraints": [Constraint("pool", ["a"])] * 17}, "constraints: 17; allowed: at most 16"),
+        ({"constraints": [Constraint("pool", [])]}, "constraints: pool names 0 values"),
+        ({"constraints": [Constraint("node", ["a,b"])]}, "constraints: node has a value"),
     ],
 )
-def test_wrong_spec_is_refused_with_field_and_what_is_allowed(spec: AppSpec, says: str) -> None:
-    """The sentence names the field."""
-    with pytest.raises(ValueError, match=says):
-        check_spec(spec)
+def test_refusal_names_the_field_and_what_is_allowed(fields: dict[str, Any], words: str) -> None:
+    """Whoever wrote the spec learns which field is wrong."""
+    with pytest.raises(ValueError, match=words):
+        check_spec(replace(_SPEC, **fields))
+
+
+def test_spec_with_every_wish_is_taken() -> None:
+    """Wishes within bounds are fine."""
+    check_spec(
+        replace(
+            _SPEC, cpu_percent=150, memory_mib=300, priority=0, group="web", affinity="db", spread=False,
+            constraints=[Constraint("driver", ["docker"]), Constraint("ip", ["10.0.0.1"], "!=")],
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["pool=home", "node!=node-a_1,node-b_2", "ip=10.0.0.1", "driver!=docker"])
+def test_constraint_is_written_as_it_is_read(text: str) -> None:
+    """The text of a constraint is what it is parsed from."""
+    assert str(parse_constraint(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "pool", "=home", "colour=red", "pool=", "pool=a,,b", "pool!", "!=a"])
+def test_what_is_no_constraint_is_refused(text: str) -> None:
+    """The refusal says how one is written."""
+    with pytest.raises(ValueError, match="constraint"):
+        parse_constraint(text)
