@@ -69,7 +69,7 @@ def check_doze(worker: "Worker") -> None:
     worker.watcher.now_ms = worker.mono_ms
     planning, state = worker.planning, worker.state
     facts = find_facts(worker.watcher, topic_id=worker.world.heartbeats_id, leads=planning.leads)
-    if worker.outbox.due(facts, now_ms=worker.mono_ms, leads=True):
+    if worker.round.outbox.due(facts, now_ms=worker.mono_ms, leads=True):
         raise Violation("a turn left out does nothing", f"{worker.name} has {facts}")
     if planning.leads and (decisions := decide(state, worker.watcher)):
         raise Violation("a turn left out does nothing", f"{worker.name} decides {decisions}")
