@@ -161,15 +161,11 @@ class Checks(LogRules, Truth):
         return None
 
     def _unable_ms(self, name: str) -> int:
-        """How long nothing of a node has reached the broker; a cut of the way back does not hinder that.
-
-        Nor does the death of its agent while a ghost says hello under its name: whoever counts heard that.
-        """
+        """How long nothing of a node has reached the broker; a cut of the way back does not hinder that."""
         node = self.world.nodes[name]
         agent = node.agent
         mute = agent is None or not agent.alive or agent.paused or node.machine.cut_up
-        haunted = any(ghost.alive for ghost in node.haunted_by)
-        return self.world.loop.now_ms - node.disturbed_ms if mute and not haunted else 0
+        return self.world.loop.now_ms - node.disturbed_ms if mute else 0
 
     def _judge_app_down(self, event: e.AppDeclaredDown) -> tuple[str, str] | None:
         copy = self.copy_of(event.app, event.generation)
