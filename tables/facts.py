@@ -50,8 +50,8 @@ def find_facts(watcher: Watcher, *, topic_id: str, leads: bool) -> list[Fact]:
 def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterator[Fact]:
     done = set()
     for source in sorted(watch.heard):
-        if (greeted := watch.hellos.get(source)) is not None:
-            yield from _registration(watcher, watch, greeted)
+        if _is_asking(watcher, watch, source):
+            yield from _registration(watcher, watch, watch.hellos[source])
         reported = watch.reports.get(source)
         if reported is not None and reported.report.as_of > watcher.state.offset:
             continue

@@ -71,7 +71,7 @@ class World:
         self.loop = Loop(seed)
         self.broker = Broker(self.loop)
         self.broker.on_append = self._appended
-        self.broker.on_away = self._settle_workers
+        self.broker.on_turn = self._settle_workers
         self.topics = Topics("watchkeep")
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
