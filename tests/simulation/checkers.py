@@ -248,6 +248,9 @@ class Checks(LogRules, Truth):
     def is_rightful(self, copy: "Copy") -> bool:
         """Whether this process is the one that ought to run."""
         row = self.state.apps.get(copy.app)
+        standby = row.standby if row is not None else None
+        if standby is not None and standby.generation == copy.generation:
+            return standby.node == copy.node.name
         return (
             row is not None
             and row.generation == copy.generation

@@ -7,18 +7,13 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from sdk.contract.requests import (
-    ChangePolicy,
-    ConfirmNodeDown,
-    CreateNode,
-    ReleaseBrake,
-    RestartApp,
-    RunApp,
-    ShutdownNode,
-    StopApp,
+from tests.simulation import (
+    nemesis_broker,
+    nemesis_clocks,
+    nemesis_ghosts,
+    nemesis_people,
+    nemesis_workers,
 )
-from sdk.contract.specs import AppSpec
-from tests.simulation import nemesis_broker, nemesis_clocks, nemesis_ghosts, nemesis_workers
 from tests.simulation.loop import Process
 from tests.simulation.machines import Copy, Node
 from tests.simulation.world import World
@@ -176,57 +171,12 @@ def _fail_spawns(world: World, chance: Random) -> None:
     world.loop.after(chance.randint(1_000, 10_000), lambda: setattr(world, "spawn_fail_share", 0.0))
 
 
-# --- people --------------------------------------------------------------------------------------------
-
-
-def _ask_app(world: World, chance: Random) -> None:
-    apps = sorted(world.checks.state.apps)
-    name = f"application-{chance.randrange(world.size.apps_max)}"
-    match chance.choice(["run", "run", "stop", "restart"]):
-        case "run":
-            spec = AppSpec(
-                name,
-                [chance.choice(["beats", "beats", "beats", "stubborn", "exits", "mute"])],
-                on_failure=chance.choice(["other-node", "same-node"]),
-                on_isolation=chance.choice(["keep", "stop"]),
-                start_within_ms=chance.choice([3_000, 30_000]),
-                stop_grace_ms=chance.choice([0, 1_000, 5_000]),
-            )
-            world.ask(RunApp(spec))
-        case "stop" if apps:
-            world.ask(StopApp(chance.choice(apps)))
-        case _ if apps:
-            world.ask(RestartApp(chance.choice(apps)))
-
-
-def _ask_nodes(world: World, chance: Random) -> None:
-    state = world.checks.state
-    active = sorted(node for node, row in state.nodes.items() if row.status == "active" and not row.draining)
-    wanted = sum(pool.nodes for pool in state.pools.values())
-    match chance.choice(["create", "shut down", "confirm", "release"]):
-        case "create" if wanted < world.size.nodes_max:
-            world.ask(CreateNode("pool-home"))
-        case "shut down" if wanted > world.size.nodes_min and active:
-            world.ask(ShutdownNode(chance.choice(active)))
-        case "confirm" if active:
-            silent = [node for node in active if state.nodes[node].silent]
-            world.ask(ConfirmNodeDown(chance.choice(silent or active)))
-        case _:
-            world.ask(ReleaseBrake())
-
-
-def _ask_policy(world: World, chance: Random) -> None:
-    values: dict[str, int | bool | str] = chance.choice(
-        [{"strategy": "binpack"}, {"strategy": "spread"}, {"app_backoff_ms": 500}, {"kill_within_ms": 3_000}]
-    )
-    world.ask(ChangePolicy(values))
-
-
 KINDS: dict[str, Callable[[World, Random], None]] = {
     **nemesis_workers.KINDS,
     **nemesis_broker.KINDS,
     **nemesis_clocks.KINDS,
     **nemesis_ghosts.KINDS,
+    **nemesis_people.KINDS,
     "crash node": _crash_node,
     "crash agent": _crash_agent,
     "pause node": _pause_node,
@@ -235,7 +185,4 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     "park": _park,
     "app": _fault_app,
     "fail spawns": _fail_spawns,
-    "ask app": _ask_app,
-    "ask nodes": _ask_nodes,
-    "ask policy": _ask_policy,
 }

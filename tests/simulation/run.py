@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from random import Random
 from typing import NamedTuple
 
-from sdk.contract.requests import ChangePolicy, ConfigurePool, RestartApp, RunApp, StopApp
+from sdk.contract.requests import ChangePolicy, ConfigurePool, ReleaseBrake, RestartApp, RunApp, StopApp, UncordonNode
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import VIEW_TABLES
 from tests.simulation.differences import Violation
@@ -19,7 +19,7 @@ from tests.simulation.world import Size, World, simulated_shell
 
 BEGIN_MS = 15_000
 #: How long the nemesis has.
-CHAOS_MS = 120_000
+CHAOS_MS = 75_000
 #: After the healing everything must be well within this: a pool's largest pause, a brake's hold, a hold-back
 #: and a registration that never came, one after the other.
 HEAL_MS, HEAL_SCALED_MS = 900_000, 240_000
@@ -38,8 +38,12 @@ SCALED = {
     "app_give_up_window_ms": 30_000,
     "app_give_up_after": 4,
     "pool_degraded_after": 2,
-    "pool_nodes_max": 9,
+    "node_failure_window_ms": 60_000,
+    "node_quarantine_ms": 20_000,
+    "drain_within_ms": 15_000,
 }
+#: Nodes beyond the most that people ask for: what is closed, in quarantine or on its way.
+SPARE_NODES = 4
 
 
 class Verdict(NamedTuple):
@@ -121,7 +125,7 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
     scaled = chance.random() < 0.8
     loop.run_until(begin_ms + 3_000)
     if scaled:
-        world.ask(ChangePolicy(dict(SCALED)))
+        world.ask(ChangePolicy({**SCALED, "pool_nodes_max": world.size.nodes_max + SPARE_NODES}))
     world.ask(ConfigurePool("home", world.size.nodes, 4))
     for number in range(world.size.apps):
         isolation = "stop" if chance.random() < 0.3 else "keep"
@@ -163,8 +167,17 @@ def _commands(world: World) -> list:  # type: ignore[type-arg]
 
 
 def _ask_again(world: World) -> str:
-    """People stop what cannot run and restart what was given up; what they still wait for."""
+    """People answer an alarm, open nodes, stop what cannot run and restart what was given up; what they still wait for."""
     waiting = ""
+    for node, host in sorted(world.checks.state.nodes.items()):
+        if host.status == "active" and (host.cordoned or host.quarantined):
+            world.ask(UncordonNode(node))
+            waiting = f"{node} takes no apps"
+    brake = world.checks.state.brake
+    if brake.engaged >= 0 and brake.band == "all" and brake.wake is not None and brake.wake.fired:
+        # All are silent for good, and nothing but a person ends that alarm (architecture, the brake).
+        world.ask(ReleaseBrake())
+        waiting = "every node is silent"
     for app, row in sorted(world.checks.state.apps.items()):
         if row.wanted and row.spec.command[0] not in ("beats", "stubborn"):
             world.ask(StopApp(app))
