@@ -19,7 +19,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import node_id, split_node_id
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
-from tables.state import State, has_standby_on, holds_slot, is_node_alive, is_order_open
+from tables.state import State, has_standby_on, holds_slot, is_order_open
 
 if TYPE_CHECKING:
     from tables.fold import Meta

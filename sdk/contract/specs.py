@@ -34,6 +34,8 @@ class DockerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_mib: Whole = 0
     #: Share of one core, 100 is one whole core. 0: no limit of its own.
     cpu_percent: Whole = 0
+
+
 #: The largest machines that can be rented have fewer cores, and less memory, than this: a thousand, and 64 TiB.
 CPU_PERCENT_MAX = 100_000
 MEMORY_MIB_MAX = 64 << 20
@@ -184,6 +186,8 @@ def _check_docker(docker: DockerSpec) -> None:
             raise ValueError(
                 f"docker.{field}: {value} is out of range; allowed: 0 (no limit), {low} to {high}"
             )
+
+
 def _check_placing(spec: AppSpec) -> None:
     for field, name in (("group", spec.group), ("affinity", spec.affinity)):
         if name:
