@@ -173,14 +173,10 @@ class Watcher:
     def _heard_ms(self, watch: PartitionWatch, node: str) -> int | None:
         """Clock at which a node was last heard: its report, its hello, or where waiting for it began.
 
-        A hello that names neither its claim nor its registration is another's under its name.
+        Any hello under its name counts, also one that is refused for now: it shows that nodes can be heard. Else a
+        brake for all of them would keep for ever what must be declared down before it can register anew.
         """
         session, greeted = watch.sessions.get(node), watch.hellos.get(node)
-        row = self.state.nodes.get(node)
-        if greeted is not None and row is not None:
-            hello = greeted.hello
-            if hello.claim != row.claim and hello.registration != row.registration:
-                greeted = None
         if session is None:
             return greeted.clock_ms if greeted is not None else None
         return session.last_ms if greeted is None else max(session.last_ms, greeted.clock_ms)

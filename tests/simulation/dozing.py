@@ -54,15 +54,20 @@ def _changes_in_ms(worker: "Worker") -> Iterator[int]:
         # The clock goes on with the next tick.
         assert watch.append_ms is not None
         ahead_ms = watch.clock_ms + max(0, append_ms - watch.append_ms)
-        for source, session in watch.sessions.items():
-            if source in nodes:
-                heard_ms = watcher._heard_ms(watch, source) or session.last_ms
-                due = watch.deadline(heard_ms, policy.overdue_ms, settling_ms, policy)
-                if due > watch.clock_ms:
-                    yield due - ahead_ms
-            if source not in watch.silent:
-                due = watch.deadline(session.last_ms, policy.silence_limit_ms, policy.settling_ms, policy)
+        sessions, silent = watch.sessions, watch.silent
+        # Who was heard first is the first to be overdue or silent.
+        oldest_ms = min(
+            (each.last_ms for each in sessions.values() if each.source not in silent), default=None
+        )
+        if oldest_ms is not None:
+            yield watch.deadline(oldest_ms, policy.silence_limit_ms, policy.settling_ms, policy) - ahead_ms
+        for heard_ms in sorted(
+            watcher._heard_ms(watch, source) or 0 for source in sessions if source in nodes
+        ):
+            due = watch.deadline(heard_ms, policy.overdue_ms, settling_ms, policy)
+            if due > watch.clock_ms:
                 yield due - ahead_ms
+                break
 
 
 def _timers_in_ms(worker: "Worker") -> list[int]:

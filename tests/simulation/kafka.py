@@ -104,6 +104,8 @@ class Broker:
         self.on_turn: Callable[[], None] = lambda: None
         #: Called with each record right after it was appended.
         self.on_append: Callable[[Record], None] = lambda _: None
+        #: The same for heartbeats that come calmly.
+        self.on_calm_append: Callable[[Record], None] = lambda _: None
         #: Called when a producer of a worker is handed a record, and when a writer hears where its records stand.
         self.on_send: Callable[[Process, Place], None] = lambda _process, _place: None
         self.on_ack: Callable[[Request, list[int]], None] = lambda _request, _firsts: None
@@ -206,7 +208,7 @@ class Broker:
         record = Record(*place, offset, stamp, key, value, same_as)
         records.append(record)
         log.end = offset + 1
-        self.on_append(record)
+        self.on_calm_append(record)
         for reader in log.readers:
             if wakes or not reader.dozes:
                 reader.wake()

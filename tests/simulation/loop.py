@@ -70,11 +70,11 @@ class Machine:
     @property
     def mono_ms(self) -> float:
         """Its monotonic clock."""
-        return self.mono_at_ms(self.loop.now_ms)
+        return 1e6 + (self.loop.now_ms - BEGIN_MS) * self.drift + self._jumped_ms
 
-    def mono_at_ms(self, at_ms: int) -> float:
-        """What it showed or will show at this true time, without jumps to come."""
-        return 1e6 + (at_ms - BEGIN_MS) * self.drift + self._jumped_ms
+    def mono_s_at(self, at_ms: int) -> float:
+        """The same in s as it was or will be at this true time, without jumps to come."""
+        return (1e6 + (at_ms - BEGIN_MS) * self.drift + self._jumped_ms) / 1000
 
     @property
     def jumped_ms(self) -> int:

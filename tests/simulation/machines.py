@@ -42,9 +42,7 @@ class Agent(Process):
         #: Where it was started: its clock is this one's for good.
         self.home = machine
         machine.residents.append(self)
-        #: True time at which the clock is read, 0 for now.
-        self._reads_ms = 0
-        self.clock = BoundedClock(self._mono_s)
+        self.clock = BoundedClock(lambda: machine.mono_ms / 1000)
         self.rest: Rest | None = None
         self._given: list[i.Input] = []
         self._is_due = False
@@ -83,15 +81,6 @@ class Agent(Process):
         self._plan_turn()
 
     # --- at rest ------------------------------------------------------------------------------------
-
-    def _mono_s(self) -> float:
-        return self.home.mono_at_ms(self._reads_ms or self.loop.now_ms) / 1000
-
-    def turn_clock(self, at_ms: int) -> None:
-        """Move the clock as a turn at this time does."""
-        self._reads_ms = at_ms
-        self.clock.turn()
-        self._reads_ms = 0
 
     @property
     def may_rest(self) -> bool:

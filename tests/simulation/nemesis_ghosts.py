@@ -69,20 +69,18 @@ def _haunt(world: World, chance: Random) -> None:
 
 def _at_registration(world: World, node: Node, chance: Random, ghost: Agent) -> None:
     """The old one wakes when the new one is registered, which may die or fall mute before anything of it was heard."""
-    before, left = world.broker.on_append, [True]
     then = chance.choice(["cut", "cut", "crash", "nothing"])
     for_ms = chance.choice([15_000, 60_000, 100_000])
 
     def look(record: Record) -> None:
-        before(record)
-        if not left[0] or record.topic != world.topics.events:
+        if record.topic != world.topics.events:
             return
         try:
             event = decode_event(record.value).event
         except DecodeError:
             return
         if isinstance(event, NodeRegistered) and event.node == node.name:
-            left[0] = False
+            world.onlookers.remove(look)
             ghost.machine.cut_up = False
             world.loop.after(for_ms, lambda: setattr(ghost.machine, "cut_down", False))
             if then == "crash":
@@ -90,7 +88,7 @@ def _at_registration(world: World, node: Node, chance: Random, ghost: Agent) -> 
             elif then == "cut":
                 world.cut(node.machine, up=True, down=False, for_ms=100_000)
 
-    world.broker.on_append = look
+    world.onlookers.append(look)
 
 
 KINDS = {"ghost": _haunt}

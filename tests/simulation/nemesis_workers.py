@@ -31,16 +31,16 @@ def _kill_all_workers(world: World, chance: Random) -> None:
 
 def _at_append(world: World, chance: Random, name: str, work: Callable[[], None]) -> None:
     """Do `work` right after a record of that worker was appended to the log: before it is acknowledged."""
-    left, before, marker = [chance.randint(1, 6)], world.broker.on_append, f"worker/{name}/".encode()
+    left, marker = [chance.randint(1, 6)], f"worker/{name}/".encode()
 
     def look(record: Record) -> None:
-        before(record)
         if left[0] and record.topic == world.topics.events and marker in record.value:
             left[0] -= 1
             if not left[0]:
+                world.onlookers.remove(look)
                 world.loop.after(chance.choice([0, 0, 2, 5, 10]), work)
 
-    world.broker.on_append = look
+    world.onlookers.append(look)
 
 
 def _kill_worker_at_append(world: World, chance: Random) -> None:

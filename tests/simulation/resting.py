@@ -83,29 +83,34 @@ class Rest:
         left_ms = self._due - self._agent.clock.now_ms
         self._next_ms = self._turned_ms + min(max(left_ms, 0) + 1, PULSE_MS)
 
-    def _turn(self, at_ms: int) -> int:
-        """The clock after a turn at this time."""
-        self._agent.turn_clock(at_ms)
-        self._turned_ms = at_ms
-        return self._agent.clock.now_ms
-
     def follow(self, until_ms: int) -> bool:
         """Take the turns before `until_ms`, and at it; stop at the one that reports and say so."""
-        beats, at = self._beats, 0
+        beats, due, next_ms = self._beats, self._due, self._next_ms
+        beat_ms = beats[0][0] if beats else until_ms + 1
+        if next_ms > until_ms and beat_ms > until_ms:
+            return False
+        mono_s, clock = self._agent.home.mono_s_at, self._agent.clock
+        last_s, now_ms, at, turn_ms = clock._last_s, clock._now_ms, 0, self._turned_ms
         changed: dict[str, int] = {}
         is_due = False
         while not is_due:
-            beat_ms = beats[at][0] if at < len(beats) else until_ms + 1
-            turn_ms = min(beat_ms, self._next_ms)
-            if turn_ms > until_ms:
+            if min(beat_ms, next_ms) > until_ms:
                 break
-            clock_ms = self._turn(turn_ms)
-            while at < len(beats) and beats[at][0] == turn_ms:
+            turn_ms = min(next_ms, beat_ms)
+            # `BoundedClock.turn`: no step is cut here, pulses come more often than that.
+            turned_s = mono_s(turn_ms)
+            now_ms += (turned_s - last_s) * 1000
+            last_s, clock_ms = turned_s, int(now_ms)
+            while beat_ms == turn_ms:
                 changed[beats[at][1].key] = clock_ms
                 at += 1
-            is_due = clock_ms >= self._due
-            self._plan()
-        del beats[:at]
+                beat_ms = beats[at][0] if at < len(beats) else until_ms + 1
+            is_due = clock_ms >= due
+            next_ms = turn_ms + min(max(due - clock_ms, 0) + 1, PULSE_MS)
+        clock._last_s, clock._now_ms = last_s, now_ms
+        self._turned_ms, self._next_ms = turn_ms, next_ms
+        if at:
+            del beats[:at]
         if changed:
             state = self._agent.state
             things = dict(state.things)

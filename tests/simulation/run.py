@@ -26,7 +26,7 @@ HEAL_MS, HEAL_SCALED_MS = 900_000, 240_000
 #: Then nothing more may be written to the log for this long.
 QUIET_MS = 30_000
 
-#: Constants that are long against a run, scaled down in most seeds so that they happen.
+#: Constants that are long against a run, scaled down in most seeds so that they happen; the largest pool is too.
 SCALED = {
     "pool_backoff_max_ms": 8_000,
     "app_backoff_max_ms": 5_000,
@@ -167,7 +167,7 @@ def _commands(world: World) -> list:  # type: ignore[type-arg]
 
 
 def _ask_again(world: World) -> str:
-    """People answer an alarm, open nodes, stop what cannot run and restart what was given up; what they still wait for."""
+    """People answer alarms, open nodes, stop what cannot run, restart what was given up; what they still wait for."""
     waiting = ""
     for node, host in sorted(world.checks.state.nodes.items()):
         if host.status == "active" and (host.cordoned or host.quarantined):

@@ -27,8 +27,13 @@ class Group:
         broker = self.world.broker
         if not worker.machine.is_cut and broker.alive and not broker.paused:
             self.members[worker] = self.world.loop.now_ms
-            self.world.loop.after(broker.latency(), lambda: worker.run(lambda: self._tell(worker)))
+            if self._knows(worker) != (self.owner is worker):
+                worker.after(broker.latency(), lambda: self._tell(worker))
         worker.after(self.BEAT_MS, lambda: self._beat(worker))
+
+    def _knows(self, worker: "Worker") -> bool:
+        """Whether the worker takes itself for the owner."""
+        return worker.planning.owns
 
     def _tell(self, worker: "Worker") -> None:
         owns = self.owner is worker

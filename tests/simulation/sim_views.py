@@ -34,7 +34,7 @@ class ViewWriter:
         self.viewing = Viewing(worker.state, worker.appender, topics, self)  # type: ignore[arg-type]
         self.producer = Producer(worker, worker.world.broker)
         self._rows: dict[ViewKey, bytes | None] = {}
-        self._owns = False
+        self.owns = False
         self._planned = False
         #: When its loop was seen to run last.
         self.turned_ms = worker.mono_ms
@@ -43,7 +43,7 @@ class ViewWriter:
     def is_busy(self) -> bool:
         """Whether rows or progress are under way, or left for the next turn."""
         viewing = self.viewing
-        if not self._owns:
+        if not self.owns:
             return False
         return bool(
             viewing._odd
@@ -57,8 +57,8 @@ class ViewWriter:
 
     def set_owner(self, *, owns: bool) -> None:
         """Faust gave this worker the partition, or took it."""
-        if owns != self._owns:
-            self._owns = owns
+        if owns != self.owns:
+            self.owns = owns
             if not owns:
                 self._rows.clear()
             self.viewing.owner_changed(owns)
@@ -89,7 +89,7 @@ class ViewWriter:
 
     def _stood_still(self) -> bool:
         still = self._worker.mono_ms - self.turned_ms > STAND_STILL_MAX_MS
-        if still and self._owns:
+        if still and self.owns:
             self._worker.world.worker_ended(self._worker, "its loop stood still")
             return True
         return False
@@ -97,6 +97,9 @@ class ViewWriter:
 
 class ViewGroup(Group):
     """Who owns the view: another partition of the same group, perhaps of another worker."""
+
+    def _knows(self, worker: "Worker") -> bool:
+        return worker.views.owns
 
     def _tell(self, worker: "Worker") -> None:
         worker.views.set_owner(owns=self.owner is worker)
@@ -107,6 +110,17 @@ def view_fault(world: "World", *, complete: bool = True) -> str:
 
     A view that is to be `complete` reaches the end of the log.
     """
+    log = world.broker.log(world.topics.events)
+    state_logs = [world.broker.log(world.topics.state(table)) for table in VIEW_TABLES]
+    seen = (complete, log.end, *((each.end, len(each.records)) for each in state_logs))
+    if world.view_found == seen:
+        return ""
+    fault = _view_fault(world, complete=complete)
+    world.view_found = () if fault else seen
+    return fault
+
+
+def _view_fault(world: "World", *, complete: bool) -> str:
     views = Views()
     for table in VIEW_TABLES:
         for record in world.broker.log(world.topics.state(table)).records:

@@ -155,10 +155,10 @@ def test_report_when_an_isolated_agent_reads_of_a_new_copy() -> None:
     assert [(it.key, it.epoch) for it in of_kind(out, i.Spawn)] == [("application-a", 105)]
 
 
-def test_overdue_when_another_says_hello_under_the_name_of_a_node() -> None:
-    """A ghost that asks for a registration does not make the silent node a heard one (seed 114).
+def test_overdue_when_a_node_says_hello_that_is_refused() -> None:
+    """A silent node that asks anew under a registration that is over is heard: no brake keeps it for ever (seed 608).
 
-    The brake let go of nodes of which most were away.
+    The broker was away while all agents started again twice: the log knew them by claims that were theirs no more.
     """
     state = State()
     state.put("orders", "1", OrderRow(1, "pool-home", 4, 1, 0))
@@ -175,10 +175,11 @@ def test_overdue_when_another_says_hello_under_the_name_of_a_node() -> None:
     watch.expect("node-a", 61, seen=0, policy=POLICY)
     for offset in range(1, 9):
         _tick(watch, offset, offset * 1_000)
-    ghost = Hello("node-a", "claim-3", 1, 26, 1, 0, "10.0.0.1", 1, "pool-home", 4, [], "boot")
-    watch.apply(9, 9_000, ghost, POLICY)
+    again = Hello("node-a", "claim-3", 1, 26, 1, 0, "10.0.0.1", 1, "pool-home", 4, [], "boot")
     for number in range(WIDE_PARTITIONS):
         watcher.begin(watch if number == 0 else PartitionWatch(number, begin=0))
         watcher.fresh_at_ms[number] = watcher.now_ms
 
     assert watcher.count_overdue() == (1, 1)
+    watch.apply(9, 9_000, again, POLICY)
+    assert watcher.count_overdue() == (0, 1)

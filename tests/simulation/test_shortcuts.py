@@ -13,8 +13,9 @@ from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAOS_MS = 60_000
-#: Seeds with two workers and no fault that draws latencies; with three, who writes a fact first is a matter of a ms.
-SAME = (4, 5)
+#: Seeds with two workers (of three, a ms decides who writes a fact first) in which nobody draws more often because of
+#: a turn: no claim of a term is tried again, no timer fires just between two turns.
+SAME = (7, 8, 10, 12)
 
 
 def _run(

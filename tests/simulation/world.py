@@ -5,7 +5,7 @@ when) is always recorded.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -76,6 +76,9 @@ class World:
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
         self.broker.on_ack = self.checks.heard_of
+        self.broker.on_calm_append = self.checks.heartbeats.take
+        #: Faults that wait for a record.
+        self.onlookers: list[Callable[[Record], None]] = []
         #: Share of decisions that are folded aside and decided again.
         self.again_share = 0.2
         self.spawn_fail_share = 0.0
@@ -91,6 +94,8 @@ class World:
         self.workers: dict[str, Worker] = {}
         #: Faults that have struck.
         self.faults = 0
+        #: Ends of the logs at which the view was found right.
+        self.view_found: tuple[object, ...] = ()
         self._asked = 0
         self._drawn = 0
         for name in self.disks:
@@ -116,6 +121,8 @@ class World:
             self.checks.appended(record)
         elif record.topic == self.topics.heartbeats:
             self.checks.heartbeats.take(record)
+        for look in list(self.onlookers):
+            look(record)
 
     def _settle_workers(self) -> None:
         for worker in self.workers.values():
@@ -226,7 +233,7 @@ class World:
         """Everything that was done is undone."""
         self.broker.lost_acks, self.broker.slow_ms, self.broker.late_share = 0.0, 0, 0.0
         # Faults that wait for a write wait no longer.
-        self.broker.on_append = self._appended
+        self.onlookers.clear()
         self.broker.on_send = lambda _process, _place: None
         self.spawn_fail_share = 0.0
         self.disturb_broker()
