@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from random import Random
 from typing import NamedTuple
 
-from sdk.contract.requests import ChangePolicy, ConfigurePool, ReleaseBrake, RestartApp, RunApp, StopApp, UncordonNode
+from sdk.contract.requests import (
+    ChangePolicy,
+    ConfigurePool,
+    ReleaseBrake,
+    RestartApp,
+    RunApp,
+    StopApp,
+    UncordonNode,
+)
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import VIEW_TABLES
 from tests.simulation.differences import Violation
