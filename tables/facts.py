@@ -201,7 +201,8 @@ def _app_facts(
             silent_ms=entry.age_ms,
             limit_ms=watcher.policy.silence_limit_ms,
         )
-        if not silence_fault(watcher.state, event):
+        # An app that has not begun to beat is the planner's matter.
+        if app.phase != "placed" and not silence_fault(watcher.state, event):
             yield _silence_fact(event)
     elif app.silent:
         yield from _return_fact(

@@ -223,8 +223,12 @@ def load_of(report: Report, position: Position) -> Load | None:
 
 
 def is_late(entry: AppEntry, policy: Policy) -> bool:
-    """Whether a report says that an app has been silent over the limit."""
-    return entry.status == "running" and entry.age_ms >= policy.silence_limit_ms
+    """Whether a report says that an app has been silent over the limit.
+
+    `starting` too: so an agent that was started again calls an app that has not beaten since it was found, and one
+    that hung before would never be found.
+    """
+    return entry.status in ("starting", "running") and entry.age_ms >= policy.silence_limit_ms
 
 
 def band_of(overdue: int, nodes: int, policy: Policy) -> Band:

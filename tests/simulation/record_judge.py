@@ -127,7 +127,8 @@ class RecordJudge:
                 ages = [
                     entry.age_ms
                     for entry in report.apps
-                    if (entry.app, entry.generation, entry.status) == (event.app, event.generation, "running")
+                    if (entry.app, entry.generation) == (event.app, event.generation)
+                    and entry.status in ("starting", "running")
                 ]
                 late = [age for age in ages if any(age >= each.silence_limit_ms for each in self._policies)]
                 return None if late else ("no act on a silence that is over", f"{event}: not by record {at}")

@@ -115,6 +115,17 @@ def test_reason_of_an_end_stands_in_the_fact() -> None:
     assert len(fact.detail) == DETAIL_MAX
 
 
+def test_app_that_hung_before_its_agent_was_started_again_is_found() -> None:
+    """An agent that found an app calls it `starting` until it beats; one that never does is silent all the same."""
+    world = begin(3)
+    row = world.app(APP)
+    limit_ms = world.state.policy.silence_limit_ms
+    for age_ms, found in ((limit_ms - 1, []), (limit_ms, [APP])):
+        entry = AppEntry(APP, row.generation, "starting", age_ms)
+        _say(world, replace(_newest(world, row.node), apps=[entry]))
+        assert [it.source for it in _facts(world) if isinstance(it, e.SourceFellSilent)] == found
+
+
 def test_only_the_leader_speaks_of_the_share() -> None:
     """The share of overdue nodes is the leader's word alone."""
     world = begin(nodes=3)
