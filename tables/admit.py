@@ -13,6 +13,7 @@ from sdk.contract.events import (
     BrakeReleaseRequested,
     Event,
     NodeDownConfirmed,
+    NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
     PolicyChanged,
@@ -30,6 +31,7 @@ from sdk.contract.requests import (
     ForgetSource,
     ReleaseBrake,
     Request,
+    RequestNode,
     RestartApp,
     RunApp,
     ShutdownNode,
@@ -52,11 +54,15 @@ def admit(state: State, asked: Asked) -> Event:
         return RequestRefused(asked.id, str(error)[:500])
 
 
-def _run_app(_state: State, request: str, wish: RunApp) -> Event:
+def _run_app(state: State, request: str, wish: RunApp) -> Event:
     check_spec(wish.spec)
     kind, _, name = wish.spec.app.partition("-")
     check_name(name, what=kind)
-    return AppSubmitted(request, wish.spec)
+    if wish.grant:
+        grant = state.grants.get(str(wish.grant))
+        if grant is None or not grant.node:
+            raise RefusalError(f"grant: {wish.grant} is not in force; it was used, or its time is over")
+    return AppSubmitted(request, wish.spec, wish.grant)
 
 
 def _stop_app(state: State, request: str, wish: StopApp) -> Event:
@@ -77,6 +83,19 @@ def _create_node(state: State, request: str, wish: CreateNode) -> Event:
             f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more"
         )
     return NodesRequested(request, wish.pool, wish.count)
+
+
+def _request_node(state: State, request: str, wish: RequestNode) -> Event:
+    pool = wish.pool or (next(iter(state.pools)) if len(state.pools) == 1 else "")
+    if not pool:
+        raise RefusalError(
+            f"pool: none is named; allowed: {', '.join(sorted(state.pools)) or 'there is none'}"
+        )
+    _check_known(pool, state.pools, "pool")
+    slots_max = state.pools[pool].slots
+    if not 1 <= wish.slots <= slots_max:
+        raise RefusalError(f"slots: {wish.slots} is out of range; a node of {pool} has 1 to {slots_max}")
+    return NodeRequested(request, pool, wish.slots, wish.new)
 
 
 def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
@@ -131,6 +150,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     StopApp: _stop_app,
     RestartApp: _restart_app,
     CreateNode: _create_node,
+    RequestNode: _request_node,
     ShutdownNode: _shutdown_node,
     ConfirmNodeDown: _confirm_down,
     ForgetSource: _forget_source,

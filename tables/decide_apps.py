@@ -18,15 +18,16 @@ _JITTER = 0.1
 
 def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
-    state = plan.state
-    rows = [state.apps[app] for app in state.open_apps]
-    wanted = [row for row in rows if row.wanted and not row.gave_up]
-    moving = [row for row in wanted if _is_stranded(plan, row)]
-    _reserve(plan, moving)
-    for row in sorted(moving, key=_age):
+    wanted = _wanted(plan)
+    for row in sorted((row for row in wanted if _is_stranded(plan, row)), key=_age):
         _move(plan, row)
     for row in sorted((row for row in wanted if not _is_stranded(plan, row)), key=_age):
         _decide_app(plan, row)
+
+
+def _wanted(plan: Plan) -> list[AppRow]:
+    rows = (plan.state.apps[app] for app in plan.state.open_apps)
+    return [row for row in rows if row.wanted and not row.gave_up]
 
 
 def _age(row: AppRow) -> tuple[int, str]:
@@ -40,10 +41,10 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
     )
 
 
-def _reserve(plan: Plan, moving: list[AppRow]) -> None:
+def reserve_room(plan: Plan) -> None:
     """Keep room on each replacement for the apps it was ordered for."""
-    for row in moving:
-        target = _successor(plan, row)
+    for row in _wanted(plan):
+        target = _successor(plan, row) if _is_stranded(plan, row) else None
         if target:
             plan.reserved[target] = plan.reserved.get(target, 0) + row.spec.slots
 
@@ -134,12 +135,14 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
 
 
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
-    choice = choose_node(plan, row, only=only)
+    choice = choose_node(plan, row, only=only or _granted_node(plan, row))
+    if isinstance(choice, str) and not only:
+        choice = choose_node(plan, row)
     if isinstance(choice, str):
         if not only and row.pending_reason != choice:
             plan.add(AppLeftPending(**plan.basis, app=row.app, reason=choice))
         return False
-    plan.take(choice.node, row.spec.slots)
+    plan.place(row, choice.node)
     plan.add(
         AppPlaced(
             **plan.basis,
@@ -154,3 +157,9 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
         )
     )
     return True
+
+
+def _granted_node(plan: Plan, row: AppRow) -> str:
+    """The node that keeps room for the app, empty if none does."""
+    grant = plan.state.grants.get(str(row.grant))
+    return grant.node if grant is not None and plan.kept_slots(row, grant.node) else ""

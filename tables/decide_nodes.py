@@ -113,7 +113,7 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
     count = min(row.nodes - have, room)
     if count <= 0:
         return
-    replaced = _to_replace(plan, row.pool)[:count]
+    replaced = to_replace(plan, row.pool)[:count]
     for node in replaced + [""] * (count - len(replaced)):
         plan.add(
             NodeOrdered(
@@ -128,7 +128,7 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
         )
 
 
-def _to_replace(plan: Plan, pool: str) -> list[str]:
+def to_replace(plan: Plan, pool: str) -> list[str]:
     """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die."""
     state = plan.state
     dead = [

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
-from tables.rows import AppRow, NodeRow, OrderRow
+from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, used_slots
 
 
@@ -27,6 +27,8 @@ def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
             keys.add(("nodes", node))
         elif table == "apps" and state.apps[key].node:
             keys.add(("nodes", state.apps[key].node))
+        elif table == "grants" and key in state.grants and state.grants[key].node:
+            keys.add(("nodes", state.grants[key].node))
         elif table == "nodes" and key in state.nodes:
             keys.add(("orders", str(state.nodes[key].order)))
     for table, key in list(keys):
@@ -45,6 +47,8 @@ def _check(state: State, keys: Iterable[Key]) -> Iterator[str]:
                 yield from _app(state, key, row)
             case OrderRow():
                 yield from _order(state, key, row)
+            case GrantRow():
+                yield from _grant(state, key, row)
         wake = getattr(row, "wake", None)
         if (wake is not None and not wake.fired) != ((table, key) in state.waking):
             yield f"{table} {key}: the index of wakes is wrong"
@@ -93,6 +97,17 @@ def _order(state: State, key: str, order: OrderRow) -> Iterator[str]:
         yield f"order {key}: the index of open orders is wrong"
     if order.pool not in state.pools:
         yield f"order {key}: unknown pool {order.pool}"
+
+
+def _grant(state: State, key: str, grant: GrantRow) -> Iterator[str]:
+    if str(grant.grant) != key or grant.grant > state.offset:
+        yield f"grant {key}: the row names {grant.grant}"
+    if grant.slots < 1:
+        yield f"grant {key}: {grant.slots} slots"
+    if grant.pool not in state.pools:
+        yield f"grant {key}: unknown pool {grant.pool}"
+    if grant.node and key not in state.grants_of_node.get(grant.node, ()):
+        yield f"grant {key}: missing in the index of {grant.node}"
 
 
 def _rest(state: State) -> list[str]:

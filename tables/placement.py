@@ -30,7 +30,8 @@ def choose_node(plan: Plan, app: AppRow, *, only: str = "") -> Choice | str:
         row = plan.state.nodes[node]
         if row.status != "active" or row.draining or row.silent or node in plan.leaving:
             continue
-        free = plan.free_slots(node) - (0 if only else plan.reserved.get(node, 0))
+        free = plan.free_slots(node) + plan.kept_slots(app, node)
+        free -= 0 if only else plan.reserved.get(node, 0)
         if free < app.spec.slots:
             no_room += 1
             continue

@@ -3,7 +3,8 @@
 from typing import TypedDict
 
 from sdk.contract.events import Decision, NodeOrdered
-from tables.state import State, used_slots
+from tables.rows import AppRow
+from tables.state import State, granted_slots, used_slots
 from tables.witness import Witness
 
 
@@ -35,6 +36,8 @@ class Plan:
         self.struck: set[str] = set()
         #: Free slots of nodes looked at, less what this call has placed there.
         self._free: dict[str, int] = {}
+        #: What is left of the grants that this call used.
+        self._left: dict[int, int] = {}
         #: Slots kept for the apps of a dead node, by the node that replaces it.
         self.reserved: dict[str, int] = {}
 
@@ -49,6 +52,18 @@ class Plan:
         if node not in self._free:
             self._free[node] = self.state.nodes[node].slots - used_slots(self.state, node)
         return self._free[node]
+
+    def kept_slots(self, app: AppRow, node: str) -> int:
+        """Slots of a node that a grant keeps for the app and that this call has not used."""
+        kept = granted_slots(self.state, app, node)
+        return min(kept, self._left.get(app.grant, kept))
+
+    def place(self, app: AppRow, node: str) -> None:
+        """Take room for an app, first what a grant keeps for it; wherever it goes, the grant is used."""
+        self.take(node, app.spec.slots - self.kept_slots(app, node))
+        grant = self.state.grants.get(str(app.grant))
+        if grant is not None:
+            self._left[app.grant] = max(0, self._left.get(app.grant, grant.slots) - app.spec.slots)
 
     def take(self, node: str, slots: int) -> None:
         """Take room on a node."""

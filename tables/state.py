@@ -15,6 +15,7 @@ from tables.rows import (
     TABLES,
     AppRow,
     BrakeRow,
+    GrantRow,
     NodeRow,
     OrderRow,
     PolicyRow,
@@ -51,6 +52,8 @@ class State:
         self.orders_of_pool: dict[str, set[int]] = {}
         #: Dead node and its lineage -> latest order that replaces it.
         self.replacement: dict[tuple[str, int], int] = {}
+        #: Node -> grants that room is kept for there.
+        self.grants_of_node: dict[str, set[str]] = {}
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -75,6 +78,11 @@ class State:
     def apps(self) -> dict[str, AppRow]:
         """Apps and services by id."""
         return cast("dict[str, AppRow]", self.tables["apps"])
+
+    @property
+    def grants(self) -> dict[str, GrantRow]:
+        """Room that is waited for or kept, by the offset of its request, as text."""
+        return cast("dict[str, GrantRow]", self.tables["grants"])
 
     @property
     def sources(self) -> dict[str, SourceRow]:
@@ -117,9 +125,13 @@ class State:
                 listener.add(("nodes", old.node))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests and lone sources are ever forgotten."""
-        assert table in ("requests", "sources")
-        if self.tables[table].pop(key, None) is not None:
+        """Remove a row; only requests, lone sources and grants are ever forgotten."""
+        assert table in ("requests", "sources", "grants")
+        row = self.tables[table].pop(key, None)
+        if row is not None:
+            self.waking.discard((table, key))
+            if isinstance(row, GrantRow) and row.node:
+                self.grants_of_node[row.node].discard(key)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -171,6 +183,8 @@ class State:
                 dead = (row.replaces, row.replaces_lineage)
                 if row.replaces and self.replacement.get(dead, -1) <= row.order:
                     self.replacement[dead] = row.order
+            case GrantRow() if row.node:
+                self.grants_of_node.setdefault(row.node, set()).add(key)
             case _:
                 pass
         wake = getattr(row, "wake", None)
@@ -238,13 +252,31 @@ def is_at_rest(state: State, app: AppRow) -> bool:
 
 
 def used_slots(state: State, node: str) -> int:
-    """Slots that the apps of the node's lineage take."""
+    """Slots that the apps of the node's lineage take, and those kept for who was granted them."""
     row = state.nodes[node]
-    return sum(
+    taken = sum(
         (app.placed_spec or app.spec).slots
         for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
         if app.lineage == row.lineage and holds_slot(app)
     )
+    kept = (state.grants[key] for key in state.grants_of_node.get(node, ()))
+    return taken + sum(grant.slots for grant in kept if grant.lineage == row.lineage)
+
+
+def is_kept(state: State, grant: GrantRow) -> bool:
+    """Whether the room of a grant still stands: its node serves in the same lineage and takes apps."""
+    node = state.nodes.get(grant.node)
+    return (
+        node is not None and node.status == "active" and node.lineage == grant.lineage and not node.draining
+    )
+
+
+def granted_slots(state: State, app: AppRow, node: str) -> int:
+    """Slots of the node that are kept for the next copy of the app."""
+    grant = state.grants.get(str(app.grant))
+    if grant is None or grant.node != node or not is_kept(state, grant):
+        return 0
+    return min(grant.slots, app.spec.slots)
 
 
 def is_order_open(state: State, order: OrderRow) -> bool:

@@ -18,6 +18,7 @@ from sdk.contract.admitted import (
     AppSubmitted,
     BrakeReleaseRequested,
     NodeDownConfirmed,
+    NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
     PolicyChanged,
@@ -33,12 +34,16 @@ from sdk.contract.decisions import (
     AppPlaced,
     BrakeEngaged,
     BrakeReleased,
+    GrantExpired,
+    GrantRefused,
     NodeDeclaredDown,
+    NodeGranted,
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
     PlannerStarted,
     PoolDegraded,
+    PoolEnlarged,
     PoolHeldBack,
     TimerFired,
 )
@@ -75,13 +80,17 @@ __all__ = [
     "BrakeReleased",
     "Decision",
     "Event",
+    "GrantExpired",
+    "GrantRefused",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
     "NodeExited",
+    "NodeGranted",
     "NodeLeft",
     "NodeOrderWithdrawn",
     "NodeOrdered",
     "NodeRegistered",
+    "NodeRequested",
     "NodeShutdownRequested",
     "NodesRequested",
     "OverdueShareChanged",
@@ -89,6 +98,7 @@ __all__ = [
     "PolicyChanged",
     "PoolConfigured",
     "PoolDegraded",
+    "PoolEnlarged",
     "PoolHeldBack",
     "Position",
     "ProvisionerRegistered",
@@ -108,6 +118,10 @@ Decision = (
     | NodeLeft
     | PoolHeldBack
     | PoolDegraded
+    | PoolEnlarged
+    | NodeGranted
+    | GrantRefused
+    | GrantExpired
     | AppPlaced
     | AppDeclaredDown
     | AppHeldBack
@@ -131,6 +145,7 @@ Event = (
     | AppStopRequested
     | AppRestartRequested
     | NodesRequested
+    | NodeRequested
     | NodeShutdownRequested
     | NodeDownConfirmed
     | SourceForgotten
@@ -156,6 +171,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
+    "watchkeep.node.requested.v1": (NodeRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
@@ -170,6 +186,10 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.left.v1": (NodeLeft, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
+    "watchkeep.pool.enlarged.v1": (PoolEnlarged, "pool"),
+    "watchkeep.node.granted.v1": (NodeGranted, "node"),
+    "watchkeep.grant.refused.v1": (GrantRefused, "pool"),
+    "watchkeep.grant.expired.v1": (GrantExpired, "node"),
     "watchkeep.app.placed.v1": (AppPlaced, "app"),
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),

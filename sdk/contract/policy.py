@@ -53,6 +53,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str = "spread"
     #: Nodes a pool may have at most, those being created included.
     pool_nodes_max: Whole = 100
+    #: Room on a node is kept this long for who asked for it: a deployer submits its app within seconds, and
+    #: who died holds up the others no longer.
+    grant_within_ms: Whole = 60_000
 
 
 #: Allowed range of each number, so that no policy on the log can stop recovery or make it run wild.
@@ -79,6 +82,7 @@ _RANGES = {
     "brake_step_ms": (0, 3_600_000),
     "brake_calm_ms": (0, 3_600_000),
     "pool_nodes_max": (1, 100_000),
+    "grant_within_ms": (1_000, 3_600_000),
 }
 
 STRATEGIES = ("spread", "binpack")

@@ -17,6 +17,8 @@ class RunApp(_Request, frozen=True):
     """Run an app; one that is known gets this spec from its next copy on."""
 
     spec: AppSpec
+    #: The grant whose room it takes, 0 for none.
+    grant: Whole = 0
 
 
 class StopApp(_Request, frozen=True):
@@ -36,6 +38,16 @@ class CreateNode(_Request, frozen=True):
 
     pool: str
     count: Whole = 1
+
+
+class RequestNode(_Request, frozen=True):
+    """Room on a node for whoever asks: on one that has it free, else on a new one."""
+
+    #: Empty: the only pool there is.
+    pool: str = ""
+    slots: Whole = 1
+    #: A node that is created for this request, whatever is free.
+    new: bool = False
 
 
 class ShutdownNode(_Request, frozen=True):
@@ -79,6 +91,7 @@ Request = (
     | StopApp
     | RestartApp
     | CreateNode
+    | RequestNode
     | ShutdownNode
     | ConfirmNodeDown
     | ForgetSource
@@ -92,6 +105,7 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.stop-app.v1": StopApp,
     "watchkeep.request.restart-app.v1": RestartApp,
     "watchkeep.request.create-node.v1": CreateNode,
+    "watchkeep.request.request-node.v1": RequestNode,
     "watchkeep.request.shutdown-node.v1": ShutdownNode,
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
     "watchkeep.request.forget-source.v1": ForgetSource,

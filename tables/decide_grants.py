@@ -1,0 +1,168 @@
+"""Decisions about room that somebody asked for. Pure; part of `tables.decide`.
+
+1. Who asked first is served first, before apps that wait for room: the asker waits for an answer.
+2. Who finds no room is counted on a node that comes anyway, each of its slots once; only what fits nowhere makes the
+   pool larger. So deciding again, while those nodes are on their way, gives nothing.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sdk.contract.events import GrantExpired, GrantRefused, NodeGranted, PoolEnlarged, Position
+from tables.decide_nodes import to_replace
+from tables.fold_grants import is_new_to
+from tables.fold_nodes import nodes_in_pool
+from tables.plan import Plan
+from tables.rows import GrantRow
+from tables.state import is_kept
+
+
+class _Hope(msgspec.Struct):
+    """A node that will have room: it is being created, or was not heard a moment ago."""
+
+    slots: int
+    #: Offset of its order; None for one that is not ordered yet.
+    order: int | None
+    #: Somebody who asked for a new node gets this one.
+    given: bool = False
+
+
+class _Room:
+    """What a pool has and will have for those who ask, as this call goes on."""
+
+    def __init__(self, plan: Plan, pool: str) -> None:
+        self._plan = plan
+        self.pool = plan.state.pools[pool]
+        self.nodes = self.pool.nodes
+        #: Orders whose node this call gives to who asked for a new one.
+        self._given: set[int] = set()
+        self._hopes = [*self._unheard(), *self._ordered(), *self._missing()]
+
+    def _unheard(self) -> list[_Hope]:
+        rows = (row for _, row in sorted(self._plan.state.nodes.items()) if self._serves(row.node))
+        return [
+            _Hope(self._free(row.node), row.order)
+            for row in rows
+            if self._plan.witness.confirm_heard(row.node) is None
+        ]
+
+    def _ordered(self) -> list[_Hope]:
+        """Nodes on their way; one that takes a dead one's place is kept for the dead one's apps."""
+        rows = (self._plan.state.orders[str(order)] for order in sorted(self._plan.state.open_orders))
+        return [
+            _Hope(row.slots, row.order) for row in rows if row.pool == self.pool.pool and not row.replaces
+        ]
+
+    def _missing(self) -> list[_Hope]:
+        state, leaving = self._plan.state, self._plan.leaving
+        gone = sum(
+            state.nodes[node].pool == self.pool.pool and not state.nodes[node].draining for node in leaving
+        )
+        missing = self.nodes - nodes_in_pool(state, self.pool.pool, staying=True) + gone
+        fresh = missing - len(to_replace(self._plan, self.pool.pool))
+        return [_Hope(self.pool.slots, None) for _ in range(fresh)]
+
+    def _serves(self, node: str) -> bool:
+        row = self._plan.state.nodes[node]
+        takes = row.status == "active" and not row.draining and not row.silent
+        return takes and row.pool == self.pool.pool and node not in self._plan.leaving
+
+    def _free(self, node: str) -> int:
+        return self._plan.free_slots(node) - self._plan.reserved.get(node, 0)
+
+    def find(self, row: GrantRow) -> tuple[str, Position] | None:
+        """The fullest node that has the room, and where the witness stood: whole nodes stay free for larger wishes."""
+        found = []
+        for node, known in self._plan.state.nodes.items():
+            if not self._serves(node) or self._free(node) < row.slots or not self._suits(row, known.order):
+                continue
+            fence = self._plan.witness.confirm_heard(node)
+            if fence is not None:
+                found.append((self._free(node), node, fence))
+        return min(found)[1:] if found else None
+
+    def _suits(self, row: GrantRow, order: int | None) -> bool:
+        """Whether the node of an order will do for who asked for a new one."""
+        if not row.new or order is None:
+            return True
+        return order not in self._given and is_new_to(self._plan.state, row.grant, order)
+
+    def take(self, row: GrantRow, node: str) -> None:
+        """Keep room on a node."""
+        self._plan.take(node, row.slots)
+        if row.new:
+            self._given.add(self._plan.state.nodes[node].order)
+
+    def hope(self, row: GrantRow) -> bool:
+        """Whether a node that comes anyway will have the room; from then on it is counted on."""
+        for hope in self._hopes:
+            suits = not row.new or not hope.given
+            if suits and hope.slots >= row.slots and self._suits(row, hope.order):
+                hope.slots -= row.slots
+                hope.given = hope.given or row.new
+                return True
+        return False
+
+    def enlarge(self, row: GrantRow) -> None:
+        """One node more."""
+        self.nodes += 1
+        self._hopes.append(_Hope(self.pool.slots, None))
+        self.hope(row)
+
+
+def decide_grants(plan: Plan) -> None:
+    """Answer who asked for room, and free what nobody used."""
+    rooms: dict[str, _Room] = {}
+    for row in sorted(plan.state.grants.values(), key=lambda row: row.grant):
+        if row.node:
+            _expire(plan, row)
+            continue
+        if row.pool not in rooms:
+            rooms[row.pool] = _Room(plan, row.pool)
+        _answer(plan, row, rooms[row.pool])
+
+
+def _expire(plan: Plan, row: GrantRow) -> None:
+    reason: Literal["unused", "node-gone"]
+    if row.wake is not None and row.wake.fired:
+        reason = "unused"
+    elif not is_kept(plan.state, row):
+        reason = "node-gone"
+    else:
+        return
+    plan.add(GrantExpired(**plan.basis, grant=row.grant, node=row.node, reason=reason))
+
+
+def _answer(plan: Plan, row: GrantRow, room: _Room) -> None:
+    found = room.find(row)
+    if found is not None:
+        node, fence = found
+        room.take(row, node)
+        registration = plan.state.nodes[node].registration
+        plan.add(
+            NodeGranted(
+                **plan.basis,
+                grant=row.grant,
+                node=node,
+                registration=registration,
+                slots=row.slots,
+                fence=fence,
+                wake_ms=plan.state.policy.grant_within_ms,
+            )
+        )
+    elif not room.hope(row):
+        _enlarge(plan, row, room)
+
+
+def _enlarge(plan: Plan, row: GrantRow, room: _Room) -> None:
+    most = plan.state.policy.pool_nodes_max
+    if row.slots > room.pool.slots:
+        reason = f"no node of {row.pool} has {row.slots} free slots, and new ones have {room.pool.slots}"
+        plan.add(GrantRefused(**plan.basis, grant=row.grant, pool=row.pool, reason=reason))
+    elif room.nodes >= most:
+        reason = f"no node of {row.pool} has {row.slots} free slots, and it has all {most} nodes it may have"
+        plan.add(GrantRefused(**plan.basis, grant=row.grant, pool=row.pool, reason=reason))
+    else:
+        room.enlarge(row)
+        plan.add(PoolEnlarged(**plan.basis, pool=row.pool, grant=row.grant, nodes=room.nodes))
