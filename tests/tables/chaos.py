@@ -314,7 +314,8 @@ _FACTS_AND_REQUESTS = (
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "left", "pool_held", "pool_degraded", "enlarged",
-    *("granted",) * 2, "grant_refused", "grant_expired", *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
+    *("granted",) * 2, "grant_refused", "grant_expired", *("placed",) * 4,
+    *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
 
