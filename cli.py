@@ -47,6 +47,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "config": LazyCommand("streams.commands.config:config", "Show each setting and where it came from."),
     "nodes": LazyCommand("streams.commands.nodes:nodes", "List, show, create and shut down nodes."),
     "apps": LazyCommand("streams.commands.apps:apps", "Run, list, show, stop and restart applications."),
+    "db": LazyCommand("streams.commands.db:db", "Print the Node DB or the Monitoring DB."),
     "monitor": LazyCommand("streams.commands.monitor:monitor", "Who beats and who is silent."),
     "topics": LazyCommand("streams.commands.topics:topics", "Check the topics on Kafka."),
     "events": LazyCommand("streams.commands.events:events", "Follow, show and replay the log."),

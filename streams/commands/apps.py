@@ -145,6 +145,7 @@ def find_app(state: State, name: str) -> str:
     help="Where it comes back after a failure of its own.",
 )
 @click.option("--slots", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Room it takes.")
+@click.option("--grant", type=click.IntRange(1), help="Take the room that `nodes request` was granted.")
 @click.option("--count", type=click.IntRange(1, 1_000), help="Run NAME-1 to NAME-N.")
 @no_wait_option
 @timeout_option(RUN_WITHIN_S)
@@ -156,6 +157,7 @@ def run_app(
     service: bool,
     on_failure: str,
     slots: int,
+    grant: int | None,
     count: int | None,
     no_wait: bool,
     timeout_s: float,
@@ -181,7 +183,8 @@ def run_app(
         slots=slots,
         count=count,
     )
-    run(_run(settings_of(bootstrap_servers, prefix), specs, timeout_s=timeout_s, no_wait=no_wait))
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_run(settings, specs, grant=grant or 0, timeout_s=timeout_s, no_wait=no_wait))
 
 
 def make_specs(
@@ -229,14 +232,16 @@ def make_specs(
     return specs
 
 
-async def _run(settings: Settings, specs: list[AppSpec], *, timeout_s: float, no_wait: bool) -> None:
+async def _run(
+    settings: Settings, specs: list[AppSpec], *, grant: int, timeout_s: float, no_wait: bool
+) -> None:
     from sdk.contract.requests import RunApp
     from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         ran = {spec.app for spec in specs if spec.app in talk.state.apps and _is_alive(talk.state, spec.app)}
         for spec in specs:
-            answer = await talk.ask(RunApp(spec), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
+            answer = await talk.ask(RunApp(spec, grant), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
             if spec.app in ran:
                 click.echo(
                     f"{spec.app} runs already; the new command counts from its next copy on.", err=True

@@ -21,6 +21,7 @@ from sdk.deployer import (
     get_list_of_active_node,
 )
 from streams.local.rig import BEATING, Rig
+from tables.state import used_slots
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
 
@@ -48,9 +49,12 @@ def _spec(name: str) -> AppSpec:
 
 def _fill(rig: Rig) -> list[str]:
     """Occupy every slot of every node."""
-    free = sum(row.slots for row in rig.state().nodes.values() if row.status == "active")
-    free -= len([row for row in rig.state().apps.values() if row.phase == "running"])
-    first = len(rig.state().apps)
+    state = rig.state()
+    assert not state.grants
+    free = sum(
+        row.slots - used_slots(state, row.node) for row in state.nodes.values() if row.status == "active"
+    )
+    first = len(state.apps)
     return rig.run_apps([f"application-filler-{first + number}" for number in range(free)])
 
 
@@ -59,6 +63,7 @@ def test_request_when_all_nodes_are_occupied_creates_a_node_and_returns_its_id(
 ) -> None:
     """The first of the mission's test cases: no node has room, so there is a new one, and the app runs there."""
     since = rig.log.offset + 1
+    rig.change_policy(grant_within_ms=60_000)
     _fill(rig)
     before = {node.node for node in deployer.list_nodes()}
     assert [node.slots_free for node in deployer.list_nodes()] == [0] * len(before)
@@ -76,6 +81,7 @@ def test_request_when_all_nodes_are_occupied_creates_a_node_and_returns_its_id(
 def test_two_callers_at_once_never_get_the_same_slot(rig: Rig) -> None:
     """Four callers at the same moment share no slot, and each app lands on the node its caller was given."""
     since = rig.log.offset + 1
+    rig.change_policy(grant_within_ms=60_000)
     _fill(rig)
     grants: dict[int, Grant] = {}
     gate = threading.Barrier(4)
@@ -109,6 +115,7 @@ def test_functions_of_the_mission_return_its_words(rig: Rig, monkeypatch: pytest
     """`create_new_node` returns ip and port, and the list of active nodes has them all, in a stable order."""
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", rig.bootstrap)
     monkeypatch.setenv("WATCHKEEP_PREFIX", rig.prefix)
+    rig.change_policy(grant_within_ms=1_000)
     before = get_list_of_active_node()
 
     created = create_new_node()
@@ -117,6 +124,7 @@ def test_functions_of_the_mission_return_its_words(rig: Rig, monkeypatch: pytest
     listed = get_list_of_active_node().split(":")
     assert listed == sorted([*before.split(":"), created], key=lambda node: int(node.split()[1]))
     assert listed == [f"{row.ip} {row.port}" for row in rig.state().nodes.values() if row.status == "active"]
+    rig.wait(lambda state: not state.grants, what="the grant expired")
 
 
 def test_unused_grant_of_a_dead_caller_expires(rig: Rig) -> None:
@@ -136,11 +144,11 @@ def test_unused_grant_of_a_dead_caller_expires(rig: Rig) -> None:
         pytest.raises(RefusedError, match="is not in force; it was used, or its time is over"),
     ):
         late.run_app(_spec("late"), grant=grant)
-    rig.change_policy(grant_within_ms=60_000)
 
 
 def test_apps_and_nodes_go_when_asked(rig: Rig, deployer: Deployer) -> None:
     """An app is stopped and a node taken away, and both are gone when the call returns."""
+    rig.change_policy(grant_within_ms=60_000)
     grant = deployer.request_node()
     app = deployer.run_app(_spec("short"), grant=grant)
 
