@@ -121,7 +121,7 @@ class Deployer:
         """Disconnect; room that was granted and not used stays kept until its time is over."""
         self._reader.close()
         if self._producer is not None:
-            self._producer.close(timeout=0)
+            self._producer.close(timeout=CONNECT_WITHIN_MS / 1000)
 
     # --- reading ------------------------------------------------------------------------------------
 
