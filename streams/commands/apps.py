@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import NOT_FOUND, USAGE, CommandError
+from streams.commands import USAGE, CommandError
 from streams.commands.nodes import no_wait_option, timeout_option
+from streams.commands.scaling import app_logs, scale_app
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,
@@ -21,18 +23,18 @@ from streams.commands.shared import (
     warn_unwatched,
     watch,
 )
+from streams.commands.shared_apps import KINDS, RUN_WITHIN_S, find_app, is_alive, wait_alive
 from streams.render import app_view, app_views, apps_table, clock, coloured, duration, to_json
-from tables.views import app_status, is_app_alive
+from tables.views import app_status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdk.contract.requests import Request
     from sdk.contract.specs import AppSpec
     from streams.asking import Conversation
     from streams.settings import Settings
     from tables.state import State
-
-#: How long to wait for an app, s: 30 s to its first beat and room for one more copy.
-RUN_WITHIN_S = 60.0
 
 
 @click.group(cls=HelpfulGroup)
@@ -92,11 +94,13 @@ def show_app(app: str, output: str, bootstrap_servers: str | None, prefix: str |
     """
     reading = run(read(settings_of(bootstrap_servers, prefix)))
     warn_unwatched(reading)
-    view = app_view(reading.state, reading.state.apps[find_app(reading.state, app)])
-    if output == "json":
-        click.echo(to_json(view))
-        return
-    click.echo(_app_lines(view, now_ms()))
+    show(reading.state, find_app(reading.state, app), output)
+
+
+def show(state: State, app: str, output: str) -> None:
+    """Print one app."""
+    view = app_view(state, state.apps[app])
+    click.echo(to_json(view) if output == "json" else _app_lines(view, now_ms()))
 
 
 def _app_lines(view: dict[str, Any], now: int) -> str:
@@ -117,18 +121,6 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
     return "\n".join([*lines, *(f"  {name:<12}{value}" for name, value in fields.items() if value)])
 
 
-def find_app(state: State, name: str) -> str:
-    """The id of an app, which may be given without its prefix.
-
-    Raises:
-        CommandError: the log knows no such app.
-    """
-    for app in (name, f"application-{name}", f"service-{name}"):
-        if app in state.apps:
-            return app
-    raise CommandError(f"There is no app {name}; `python cli.py apps list --all` lists them.", NOT_FOUND)
-
-
 # --- run -----------------------------------------------------------------------------------------------
 
 
@@ -147,6 +139,7 @@ def find_app(state: State, name: str) -> str:
 @click.option("--slots", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Room it takes.")
 @click.option("--grant", type=click.IntRange(1), help="Take the room that `nodes request` was granted.")
 @click.option("--count", type=click.IntRange(1, 1_000), help="Run NAME-1 to NAME-N.")
+@click.option("--dry-run", is_flag=True, help="Of a file: only say what would start, change or stop.")
 @no_wait_option
 @timeout_option(RUN_WITHIN_S)
 @platform_options
@@ -159,21 +152,34 @@ def run_app(
     slots: int,
     grant: int | None,
     count: int | None,
+    dry_run: bool,
     no_wait: bool,
     timeout_s: float,
     bootstrap_servers: str | None,
     prefix: str | None,
 ) -> None:
-    r"""Run COMMAND as application-NAME and wait for its first beat.
+    r"""Run COMMAND as application-NAME and wait for its first beat, or make the apps what a file says.
 
-    An app that is known gets the new command from its next copy on; `apps restart` starts one.
+    An app that is known gets the new command from its next copy on; `apps restart` starts one. Of a file, NAME.toml,
+    what changed is rolled out copy by copy, each only when the one before beats; applied twice, it changes nothing.
 
     \b
     Examples:
       python cli.py apps run thermostat-1 -- python3 examples/thermostat/app.py
       python cli.py apps run load --count 8 -e RATE=5 -- python3 load.py
       python cli.py apps run deployer --service -- python3 deployer.py
+      python cli.py apps run examples/apps.toml --dry-run
     """
+    settings = settings_of(bootstrap_servers, prefix)
+    if name.endswith(".toml") and not command:
+        from streams.commands.applying import apply_specs
+        from streams.spec_files import load_specs
+
+        wanted = load_specs(Path(name))
+        run(apply_specs(settings, wanted, dry_run=dry_run, timeout_s=timeout_s))
+        return
+    if dry_run:
+        raise CommandError("--dry-run is for files: apps run NAME.toml --dry-run.", USAGE)
     specs = make_specs(
         name,
         command,
@@ -183,7 +189,6 @@ def run_app(
         slots=slots,
         count=count,
     )
-    settings = settings_of(bootstrap_servers, prefix)
     run(_run(settings, specs, grant=grant or 0, timeout_s=timeout_s, no_wait=no_wait))
 
 
@@ -239,7 +244,7 @@ async def _run(
     from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        ran = {spec.app for spec in specs if spec.app in talk.state.apps and _is_alive(talk.state, spec.app)}
+        ran = {spec.app for spec in specs if spec.app in talk.state.apps and is_alive(talk.state, spec.app)}
         for spec in specs:
             answer = await talk.ask(RunApp(spec, grant), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
             if spec.app in ran:
@@ -249,52 +254,9 @@ async def _run(
             elif no_wait:
                 click.echo(f"{spec.app}: admitted (event {answer.offset})", err=True)
         if not no_wait:
-            await _wait_alive(talk, [spec.app for spec in specs], newer_than=-1, timeout_s=timeout_s)
+            await wait_alive(talk, [spec.app for spec in specs], newer_than=-1, timeout_s=timeout_s)
         for spec in specs:
             click.echo(spec.app)
-
-
-def _is_alive(state: State, app: str) -> bool:
-    return is_app_alive(state, state.apps[app])
-
-
-async def _wait_alive(talk: Conversation, names: list[str], *, newer_than: int, timeout_s: float) -> None:
-    """Wait until each app has a copy that beats, made after `newer_than`, and say what happens meanwhile.
-
-    Raises:
-        CommandError: one was given up, or it took too long.
-    """
-    said: dict[str, str] = {}
-
-    def settled() -> bool:
-        for app in names:
-            words = _progress_words(talk.state, app)
-            if said.get(app) != words:
-                said[app] = words
-                click.echo(f"{app} {words}", err=True)
-        return all(is_settled(talk.state, app, newer_than=newer_than) for app in names)
-
-    done = await talk.until(settled, timeout_s=timeout_s)
-    given_up = [app for app in names if talk.state.apps[app].gave_up]
-    if given_up:
-        raise CommandError(f"{', '.join(given_up)} failed again and again and was given up.")
-    if not done:
-        late = [app for app in names if not is_settled(talk.state, app, newer_than=newer_than)]
-        raise CommandError(f"{', '.join(late)} did not come up within {timeout_s:g} s; the wish stands.")
-
-
-def is_settled(state: State, app: str, *, newer_than: int) -> bool:
-    """Whether an app runs in a copy placed after `newer_than`, or will not for now."""
-    row = state.apps[app]
-    return row.gave_up or not row.wanted or (row.generation > newer_than and is_app_alive(state, row))
-
-
-def _progress_words(state: State, app: str) -> str:
-    row = state.apps[app]
-    status = app_status(state, row)
-    if status in ("starting", "running"):
-        return f"{coloured(status)} on {row.node}"
-    return coloured(status) + (f": {row.pending_reason}" if row.pending_reason else "")
 
 
 # --- stop and restart ----------------------------------------------------------------------------------
@@ -347,19 +309,22 @@ def restart_app(
     Example:
       python cli.py apps restart application-thermostat-1
     """
-    run(_restart(settings_of(bootstrap_servers, prefix), app, timeout_s=timeout_s, no_wait=no_wait))
+    run(restart(settings_of(bootstrap_servers, prefix), app, timeout_s=timeout_s, no_wait=no_wait))
 
 
-async def _restart(settings: Settings, name: str, *, timeout_s: float, no_wait: bool) -> None:
+async def restart(
+    settings: Settings, name: str, *, kinds: Sequence[str] = KINDS, timeout_s: float, no_wait: bool
+) -> None:
+    """Stop the copy of an app of these kinds, start another and wait for it."""
     from sdk.contract.requests import RestartApp
     from streams.asking import open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        app = find_app(talk.state, name)
+        app = find_app(talk.state, name, kinds=kinds)
         offset = await _ask(talk, RestartApp(app), app, timeout_s=timeout_s, quiet=not no_wait)
         if no_wait:
             return
-        await _wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
+        await wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
         click.echo(app)
 
 
@@ -370,3 +335,7 @@ async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: flo
     if not quiet:
         click.echo(f"{app}: admitted (event {answer.offset})")
     return answer.offset
+
+
+apps.add_command(scale_app)
+apps.add_command(app_logs)

@@ -21,10 +21,11 @@ from sdk.contract.events import (
     Position,
 )
 from streams.commands import CANNOT_REACH_KAFKA, OK, USAGE, CommandError
-from streams.commands.apps import find_app, is_settled, make_specs
+from streams.commands.apps import make_specs
 from streams.commands.monitor import WatchLines
 from streams.commands.nodes import new_nodes
 from streams.commands.shared import parse_position
+from streams.commands.shared_apps import find_app, is_settled
 from streams.replaying import entry_document
 from tests.streams.logs import Log
 
@@ -44,6 +45,13 @@ def call(*arguments: str) -> Result:
         "nodes create",
         "nodes request",
         "db nodes",
+        "apps scale a 2",
+        "apps logs a",
+        "apps run examples/apps.toml --dry-run",
+        "services list",
+        "services show a",
+        "services restart a",
+        "services apply examples/services.toml",
         "db monitoring",
         "apps list",
         "apps run a -- true",

@@ -16,6 +16,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.requests import REQUEST_TYPES
 from sdk.contract.topics import topic_specs
 from streams.settings import NOT_SETTINGS, RANGES, Settings
+from streams.spec_files import KEYS
 from tables.rows import AppPhase, NodeState
 from tests.docs.pages import quoted, read, section
 
@@ -115,6 +116,13 @@ def test_policy_is_described() -> None:
         low, high = policy._RANGES.get(key, (None, None))
         assert low is None or rows[key][1].startswith(f"{low} to {high}"), key
     assert rows["strategy"][1] == ", ".join(policy.STRATEGIES)
+
+
+def test_keys_of_spec_files_are_described() -> None:
+    """Each key of a table in a file of specs is described, and no other is."""
+    rows = rows_of(section(read("docs/operations.md"), "## Specs in files"))
+
+    assert sorted(rows) == KEYS
 
 
 def test_topics_are_listed() -> None:
