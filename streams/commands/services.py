@@ -41,7 +41,7 @@ def services() -> None:
 
 
 @services.command("apply")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what would start, change or stop, and why.")
 @timeout_option(RUN_WITHIN_S)
 @platform_options
