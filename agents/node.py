@@ -12,6 +12,7 @@ from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
 from agents.link import Link
 from agents.process_driver import ProcessDriver
+from agents.secrets import with_secrets
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
 from agents.state import Identity, Image, first_state, is_beat_welcome
@@ -25,14 +26,15 @@ log = logging.getLogger("watchkeep.node")
 class AppHands:
     """A driver as the shell wants it."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, secrets: Path) -> None:
         self._driver = driver
+        self._secrets = secrets
 
     async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
         """Start an app."""
         if not isinstance(order, AppOrder):
             raise StartError(f"no order of an app: {key}, {epoch}")
-        return await self._driver.start(order), ""
+        return await self._driver.start(with_secrets(order, self._secrets)), ""
 
     async def stop(self, key: str, epoch: int) -> None:
         """Ask an app to end."""
@@ -71,7 +73,7 @@ async def run_node(config: NodeConfig) -> None:
     early: list[i.Input] = []
     driver.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
     state = first_state(identity, read_record(image_path, Image, Image()), await driver.adopt())
-    shell = Shell(state, AppHands(driver), image_path)
+    shell = Shell(state, AppHands(driver, Path(config.secrets or directory / "secrets")), image_path)
     driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)

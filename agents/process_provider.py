@@ -194,6 +194,7 @@ class ProcessProvider:
             pool=self._config.pool,
             slots=entry.slots,
             log_level=self._config.log_level,
+            secrets=str(Path(self._config.data_dir).resolve() / "secrets"),
         )
         path = directory / "agent.json"
         write_atomic(path, msgspec.json.encode(config))

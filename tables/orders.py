@@ -40,6 +40,8 @@ def _app_order(app: AppRow) -> AppOrder:
         generation=app.generation,
         command=spec.command,
         env=spec.env,
+        secrets=spec.secrets,
+        files=spec.files,
         driver=spec.driver,
         stop_grace_ms=spec.stop_grace_ms,
         on_isolation=spec.on_isolation,

@@ -64,7 +64,7 @@ def play(
         driver = FakeDriver(world or FakeWorld())
         image_path = folder / "runner.json"
         state = first_state(node_identity(), read_record(image_path, Image, Image()), await driver.adopt())
-        shell = Shell(state, AppHands(driver), image_path, clock)
+        shell = Shell(state, AppHands(driver, folder), image_path, clock)
         driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
         way = FakeWay()
         way.shell = shell

@@ -58,3 +58,36 @@ def test_a_file_is_applied_and_a_bad_change_stops_at_the_first_copy(create_rig: 
     assert rig.state().apps[_APPS[1]].generation == second[_APPS[1]]
     assert is_running(rig.state(), _APPS[1])
     check_end(rig, end, touched=_APPS)
+
+
+def test_a_secret_reaches_the_app_and_no_topic(create_rig: CreateRig) -> None:
+    """The app has the value of its secret and its file; the log has the name, and nobody has the value."""
+    rig = create_rig("secrets")
+    rig.start(workers=1, nodes=1)
+    value = "open-sesame-4711"
+    secret = rig.folder / "secrets" / "door-1"
+    secret.parent.mkdir()
+    secret.write_text(value)
+    secret.chmod(0o600)
+    show = "import os; print(len(os.environ['DOOR']), open('conf/door.ini').read())"
+
+    _apply(
+        rig,
+        f"""\
+[[app]]
+name = "door"
+command = ["python3", "-c", "{show}; from sdk.heartbeat import heart_beat; heart_beat()"]
+secrets = {{ DOOR = "door-1" }}
+files = {{ "conf/door.ini" = "side = front" }}
+""",
+    )
+
+    node = rig.state().nodes[rig.node_of("application-door")]
+    rig.wait(
+        lambda _: fetch_log(node.ip, node.port, "application-door", 5) == b"16 side = front\n", what="its log"
+    )
+    assert rig.state().apps["application-door"].spec.secrets == {"DOOR": "door-1"}
+    assert not [seen for seen in rig.events() if value in str(seen)]
+    kept = [path for path in rig.folder.rglob("*") if path.is_file() and path != secret]
+    assert not [path for path in kept if value.encode() in path.read_bytes()]
+    assert rig.verify() == []
