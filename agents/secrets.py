@@ -40,13 +40,15 @@ def read_secret(folder: Path, name: str) -> str:
         raise StartError(f"secret {name} is missing on this machine") from None
     except OSError as error:
         raise StartError(f"secret {name} cannot be read: {os.strerror(error.errno or 0)}") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise StartError(f"secret {name} is not a plain file")
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise StartError(f"secret {name} is open to others: it must be ours with mode 0600")
-        value = file.read(SECRET_BYTES_MAX + 1)
+        value = os.read(fd, SECRET_BYTES_MAX + 1)
+    finally:
+        os.close(fd)
     if len(value) > SECRET_BYTES_MAX:
         raise StartError(f"secret {name} is longer than {SECRET_BYTES_MAX} bytes")
     try:
