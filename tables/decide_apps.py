@@ -42,11 +42,17 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
 
 
 def reserve_room(plan: Plan) -> None:
-    """Keep room on each replacement for the apps it was ordered for."""
+    """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
     for row in _wanted(plan):
-        target = _successor(plan, row) if _is_stranded(plan, row) else None
+        if not _is_stranded(plan, row):
+            continue
+        target = _successor(plan, row)
         if target:
             plan.reserved[target] = plan.reserved.get(target, 0) + row.spec.slots
+            continue
+        order = replacing_order(plan.state, row.node, row.lineage)
+        coming = (row.node, row.lineage) if order is None else order
+        plan.promised[coming] = plan.promised.get(coming, 0) + row.spec.slots
 
 
 def _successor(plan: Plan, row: AppRow) -> str | None:

@@ -34,10 +34,14 @@ class _Room:
     def __init__(self, plan: Plan, pool: str) -> None:
         self._plan = plan
         self.pool = plan.state.pools[pool]
+        #: How many nodes the pool ought to have, with those that this call adds.
         self.nodes = self.pool.nodes
         #: Orders whose node this call gives to who asked for a new one.
         self._given: set[int] = set()
-        self._hopes = [*self._unheard(), *self._ordered(), *self._missing()]
+        self._have = self._count()
+        self._dead = to_replace(plan, pool)
+        missing = range(self.nodes - self._have)
+        self._hopes = [*self._unheard(), *self._ordered(), *(self._missing(number) for number in missing)]
 
     def _unheard(self) -> list[_Hope]:
         rows = (row for _, row in sorted(self._plan.state.nodes.items()) if self._serves(row.node))
@@ -48,20 +52,29 @@ class _Room:
         ]
 
     def _ordered(self) -> list[_Hope]:
-        """Nodes on their way; one that takes a dead one's place is kept for the dead one's apps."""
-        rows = (self._plan.state.orders[str(order)] for order in sorted(self._plan.state.open_orders))
+        """Nodes on their way, less what they bring back of a dead one's apps."""
+        plan = self._plan
+        rows = (plan.state.orders[str(order)] for order in sorted(plan.state.open_orders))
         return [
-            _Hope(row.slots, row.order) for row in rows if row.pool == self.pool.pool and not row.replaces
+            _Hope(row.slots - plan.promised.get(row.order, 0), row.order)
+            for row in rows
+            if row.pool == self.pool.pool
         ]
 
-    def _missing(self) -> list[_Hope]:
+    def _missing(self, number: int) -> _Hope:
+        """The node that is ordered as number so and so of those that the pool lacks."""
+        promised = 0
+        if number < len(self._dead):
+            node = self._dead[number]
+            promised = self._plan.promised.get((node, self._plan.state.nodes[node].lineage), 0)
+        return _Hope(self.pool.slots - promised, None)
+
+    def _count(self) -> int:
+        """Nodes that the pool has and keeps, those being created included."""
         state, leaving = self._plan.state, self._plan.leaving
-        gone = sum(
-            state.nodes[node].pool == self.pool.pool and not state.nodes[node].draining for node in leaving
-        )
-        missing = self.nodes - nodes_in_pool(state, self.pool.pool, staying=True) + gone
-        fresh = missing - len(to_replace(self._plan, self.pool.pool))
-        return [_Hope(self.pool.slots, None) for _ in range(fresh)]
+        gone = (state.nodes[node] for node in leaving)
+        lost = sum(row.pool == self.pool.pool and not row.draining for row in gone)
+        return nodes_in_pool(state, self.pool.pool, staying=True) - lost
 
     def _serves(self, node: str) -> bool:
         row = self._plan.state.nodes[node]
@@ -104,11 +117,20 @@ class _Room:
                 return True
         return False
 
-    def enlarge(self, row: GrantRow) -> None:
-        """One node more."""
-        self.nodes += 1
-        self._hopes.append(_Hope(self.pool.slots, None))
-        self.hope(row)
+    def enlarge(self, row: GrantRow, most: int) -> bool:
+        """Whether the pool, by as few nodes as need be, can be made so large that one of them will have the room.
+
+        A pool that has more nodes than it ought to have comes up to them first.
+        """
+        nodes, hopes = max(self.nodes, self._have), []
+        while nodes < most:
+            hopes.append(self._missing(nodes - self._have))
+            nodes += 1
+            if hopes[-1].slots >= row.slots:
+                self._hopes += hopes
+                self.nodes = nodes
+                return self.hope(row)
+        return False
 
 
 def decide_grants(plan: Plan) -> None:
@@ -160,9 +182,8 @@ def _enlarge(plan: Plan, row: GrantRow, room: _Room) -> None:
     if row.slots > room.pool.slots:
         reason = f"no node of {row.pool} has {row.slots} free slots, and new ones have {room.pool.slots}"
         plan.add(GrantRefused(**plan.basis, grant=row.grant, pool=row.pool, reason=reason))
-    elif room.nodes >= most:
+    elif room.enlarge(row, most):
+        plan.add(PoolEnlarged(**plan.basis, pool=row.pool, grant=row.grant, nodes=room.nodes))
+    else:
         reason = f"no node of {row.pool} has {row.slots} free slots, and it has all {most} nodes it may have"
         plan.add(GrantRefused(**plan.basis, grant=row.grant, pool=row.pool, reason=reason))
-    else:
-        room.enlarge(row)
-        plan.add(PoolEnlarged(**plan.basis, pool=row.pool, grant=row.grant, nodes=room.nodes))

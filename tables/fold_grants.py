@@ -47,8 +47,8 @@ def _enlarged(state: State, event: PoolEnlarged, _meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _waiting_fault(state, event.grant, event.pool):
         return fault
     row = state.pools[event.pool]
-    if event.nodes != row.nodes + 1:
-        return f"{event.pool} has {row.nodes} nodes"
+    if event.nodes <= row.nodes:
+        return f"{event.pool} ought to have {row.nodes} nodes"
     if event.nodes > state.policy.pool_nodes_max:
         return f"{event.pool} may have {state.policy.pool_nodes_max} nodes"
     state.put("pools", event.pool, replace(row, nodes=event.nodes))
@@ -86,9 +86,8 @@ def _grant_fault(state: State, event: NodeGranted) -> str:
 
 
 def is_new_to(state: State, grant: int, order: int) -> bool:
-    """Whether the node of an order was made after somebody asked, for nobody else and in nobody's place."""
-    row = state.orders[str(order)]
-    return order > grant and not row.granted and not row.replaces
+    """Whether the node of an order was made after somebody asked, and given to nobody else who asked for a new one."""
+    return order > grant and not state.orders[str(order)].granted
 
 
 def _refused(state: State, event: GrantRefused, _meta: "Meta") -> str:

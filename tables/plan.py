@@ -40,6 +40,8 @@ class Plan:
         self._left: dict[int, int] = {}
         #: Slots kept for the apps of a dead node, by the node that replaces it.
         self.reserved: dict[str, int] = {}
+        #: The same while the replacement is being created, by its order, or by the dead node and its lineage.
+        self.promised: dict[int | tuple[str, int], int] = {}
 
     def add(self, decision: Decision) -> None:
         """Decide."""

@@ -172,17 +172,7 @@ class State:
                 self._open_or_close_node(row)
                 self._reopen_apps_of(key)
             case OrderRow():
-                self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
-                node = self.node_of_order.get(row.order)
-                if node is not None:
-                    self._open_or_close_node(self.nodes[node])
-                elif is_order_open(self, row):
-                    self.open_orders.add(row.order)
-                else:
-                    self.open_orders.discard(row.order)
-                dead = (row.replaces, row.replaces_lineage)
-                if row.replaces and self.replacement.get(dead, -1) <= row.order:
-                    self.replacement[dead] = row.order
+                self._index_order(row)
             case GrantRow() if row.node:
                 self.grants_of_node.setdefault(row.node, set()).add(key)
             case _:
@@ -192,6 +182,19 @@ class State:
             self.waking.add((table, key))
         else:
             self.waking.discard((table, key))
+
+    def _index_order(self, row: OrderRow) -> None:
+        self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
+        node = self.node_of_order.get(row.order)
+        if node is not None:
+            self._open_or_close_node(self.nodes[node])
+        elif is_order_open(self, row):
+            self.open_orders.add(row.order)
+        else:
+            self.open_orders.discard(row.order)
+        dead = (row.replaces, row.replaces_lineage)
+        if row.replaces and self.replacement.get(dead, -1) <= row.order:
+            self.replacement[dead] = row.order
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
         if old is None or old.node != row.node:

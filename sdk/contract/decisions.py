@@ -83,12 +83,12 @@ class PoolDegraded(_Decision, frozen=True, kw_only=True):
 
 
 class PoolEnlarged(_Decision, frozen=True, kw_only=True):
-    """A pool gets one node more, because somebody waits for room that no node has."""
+    """A pool gets a node more, because somebody waits for room that no node has."""
 
     pool: str
     #: Who waits: offset of the `NodeRequested`.
     grant: Whole
-    #: How many nodes the pool has from here on.
+    #: How many nodes the pool ought to have from here on.
     nodes: Whole
 
 

@@ -203,6 +203,18 @@ def test_requests_in_an_outage_of_creation_ask_for_no_more_than_they_need() -> N
     assert world.state.pools[POOL].nodes == 2
 
 
+def test_a_pool_with_more_nodes_than_it_ought_to_have_gets_one_more() -> None:
+    """A wish that was lowered below what is there is raised to what is there and one more, in one decision."""
+    world = begin(12, nodes=3)
+    world.ask(ConfigurePool("home", 1, 4))
+
+    (node,) = _granted(world, _ask(world))
+
+    assert node not in {world.app(f"application-{number}").node for number in range(12)}
+    assert [enlarged.nodes for enlarged in world.of_type(e.PoolEnlarged)] == [4]
+    assert len(world.active()) == 4
+
+
 @_MANY
 @given(seed=_SEEDS)
 def test_granted_room_is_given_to_nobody_else(seed: int) -> None:
