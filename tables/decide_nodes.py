@@ -105,11 +105,10 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
     state = plan.state
-    leaving = sum(
-        state.nodes[node].pool == row.pool and not state.nodes[node].draining for node in plan.leaving
-    )
-    have = nodes_in_pool(state, row.pool, staying=True) - leaving
-    room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(plan.leaving)
+    leaving = [node for node in plan.leaving if state.nodes[node].pool == row.pool]
+    lost = sum(not state.nodes[node].draining for node in leaving)
+    have = nodes_in_pool(state, row.pool, staying=True) - lost
+    room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(leaving)
     count = min(row.nodes - have, room)
     if count <= 0:
         return
