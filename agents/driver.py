@@ -57,6 +57,6 @@ class Driver(Protocol):
         """Housekeeping, every few seconds."""
         ...
 
-    def log_tail(self, app: str, lines: int) -> bytes:
+    async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines that the app wrote."""
         ...

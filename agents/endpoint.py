@@ -7,7 +7,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -45,7 +45,7 @@ class Answers(NamedTuple):
     take_beat: Callable[[str, int], bool]
     health: Callable[[], object]
     apps: Callable[[], object]
-    log_tail: Callable[[str, int], bytes]
+    log_tail: Callable[[str, int], Awaitable[bytes]]
 
 
 class Endpoint:
@@ -53,23 +53,24 @@ class Endpoint:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._open: set[asyncio.Task[None]] = set()
 
     async def listen(self, ip: str, port: int) -> int:
-        """Begin to listen; the port (for port 0 the one found).
+        """Begin to listen, there too if it does elsewhere; the port (for port 0 the one found).
 
         Raises:
             OSError: the address is taken or not ours.
         """
-        self._server = await asyncio.start_server(self._begin, ip, port, limit=HEAD_BYTES_MAX * 2)
-        bound: int = self._server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(self._begin, ip, port, limit=HEAD_BYTES_MAX * 2)
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for task in self._open:
             task.cancel()
         if self._open:
@@ -120,10 +121,10 @@ class Endpoint:
                 if len(body) > BODY_BYTES_MAX:
                     await _reply(connection, writer, Answer(413))
                     return False
-        await _reply(connection, writer, self._answer(request.method, request.target, body))
+        await _reply(connection, writer, await self._answer(request.method, request.target, body))
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
-    def _answer(self, method: bytes, target: bytes, body: bytes) -> Answer:
+    async def _answer(self, method: bytes, target: bytes, body: bytes) -> Answer:
         try:
             url = urlsplit(target.decode("ascii"))
         except ValueError:
@@ -136,7 +137,7 @@ class Endpoint:
             case b"GET", "/apps":
                 answer = Answer(200, _encode(self._answers.apps()))
             case b"GET", path if path.startswith("/logs/"):
-                answer = self._log_tail(unquote(path.removeprefix("/logs/")), url.query)
+                answer = await self._log_tail(unquote(path.removeprefix("/logs/")), url.query)
             case _, "/beats" | "/health" | "/apps":
                 answer = Answer(405)
             case _:
@@ -150,13 +151,12 @@ class Endpoint:
             return Answer(400)
         return Answer(204 if self._answers.take_beat(app, generation) else 410)
 
-    def _log_tail(self, app: str, query: str) -> Answer:
+    async def _log_tail(self, app: str, query: str) -> Answer:
         asked = parse_qs(query).get("tail", ["100"])[0]
         if not asked.isascii() or not asked.isdigit() or "/" in app or app.startswith("."):
             return Answer(400)
-        return Answer(
-            200, self._answers.log_tail(app, min(int(asked[:9]), LOG_LINES_MAX)), "text/plain; charset=utf-8"
-        )
+        lines = await self._answers.log_tail(app, min(int(asked[:9]), LOG_LINES_MAX))
+        return Answer(200, lines, "text/plain; charset=utf-8")
 
 
 async def _next_event(

@@ -7,56 +7,31 @@ from pathlib import Path
 
 from agents import inputs as i
 from agents.disk import DirectoryLock, InUseError, read_record
-from agents.driver import Driver, StartError
+from agents.door import Door
+from agents.driver import Driver
+from agents.drivers import AppHands
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
 from agents.link import Link
 from agents.process_driver import ProcessDriver
-from agents.secrets import with_secrets
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
 from agents.state import Identity, Image, first_state, is_beat_welcome
 from sdk.contract.ids import node_id, pool_id
-from sdk.contract.orders import AppOrder, NodeOrder
 from sdk.contract.topics import Topics
 
 log = logging.getLogger("watchkeep.node")
-
-
-class AppHands:
-    """A driver as the shell wants it."""
-
-    def __init__(self, driver: Driver, secrets: Path) -> None:
-        self._driver = driver
-        self._secrets = secrets
-
-    async def spawn(self, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> tuple[int, str]:
-        """Start an app."""
-        if not isinstance(order, AppOrder):
-            raise StartError(f"no order of an app: {key}, {epoch}")
-        return await self._driver.start(with_secrets(order, self._secrets)), ""
-
-    async def stop(self, key: str, epoch: int) -> None:
-        """Ask an app to end."""
-        await self._driver.stop(key, epoch)
-
-    async def kill(self, key: str, epoch: int) -> None:
-        """End an app now."""
-        await self._driver.kill(key, epoch)
-
-    async def forget(self, key: str, epoch: int) -> None:
-        """Drop the record of an app."""
-        await self._driver.forget(key, epoch)
-
-    async def tidy(self) -> None:
-        """Rotate logs."""
-        await self._driver.tidy()
 
 
 async def run_node(config: NodeConfig) -> None:
     """Be the node until told to stop."""
     directory = Path(config.directory)
     node = node_id(config.ip, config.port)
+    door = Door(config.ip, config.port)
+    hands = AppHands(
+        await create_drivers(config, node, directory, door),
+        secrets=Path(config.secrets or directory / "secrets"),
+    )
     identity = Identity(
         kind="node",
         reporter=node,
@@ -65,16 +40,15 @@ async def run_node(config: NodeConfig) -> None:
         port=config.port,
         pool=pool_id(config.pool),
         slots=config.slots,
-        drivers=["process"],
+        drivers=hands.names,
         boot_id=boot_id(),
     )
-    driver: Driver = ProcessDriver(directory, node=node, agent_url=f"http://{config.ip}:{config.port}")
     image_path = directory / "runner.json"
     early: list[i.Input] = []
-    driver.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
-    state = first_state(identity, read_record(image_path, Image, Image()), await driver.adopt())
-    shell = Shell(state, AppHands(driver, Path(config.secrets or directory / "secrets")), image_path)
-    driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
+    hands.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
+    state = first_state(identity, read_record(image_path, Image, Image()), await hands.adopt())
+    shell = Shell(state, hands, image_path)
+    hands.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)
     link = Link(
@@ -85,8 +59,9 @@ async def run_node(config: NodeConfig) -> None:
         on_orders=lambda orders: shell.feed(i.OrdersRead(orders)),
         on_caught_up=lambda: shell.feed(i.CaughtUp()),
     )
-    endpoint = Endpoint(_answers(shell, link, driver))
+    endpoint = Endpoint(_answers(shell, link, hands))
     await endpoint.listen(config.ip, config.port)
+    await door.open(endpoint)
     on_stop(lambda: shell.feed(i.StopAsked()))
     log.info("%s begins, %d slots, order %d", describe(identity), config.slots, config.order)
     try:
@@ -97,7 +72,19 @@ async def run_node(config: NodeConfig) -> None:
     log.info("%s ends, everything stopped", describe(identity))
 
 
-def _answers(shell: Shell, link: Link, driver: Driver) -> Answers:
+async def create_drivers(config: NodeConfig, node: str, directory: Path, door: Door) -> list[Driver]:
+    """The drivers that this node can serve with; docker only if it is configured and its daemon answers."""
+    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url)]
+    if config.docker is not None:
+        # Loaded only where it is used: an agent's start is measured.
+        from agents.docker_node import create_docker_driver
+
+        docker = await create_docker_driver(config, node, directory, door)
+        drivers += [docker] if docker is not None else []
+    return drivers
+
+
+def _answers(shell: Shell, link: Link, hands: AppHands) -> Answers:
     """The endpoint's view of the agent."""
 
     def take_beat(app: str, generation: int) -> bool:
@@ -123,7 +110,7 @@ def _answers(shell: Shell, link: Link, driver: Driver) -> Answers:
             for thing in shell.state.things.values()
         ]
 
-    return Answers(take_beat, health, apps, driver.log_tail)
+    return Answers(take_beat, health, apps, hands.log_tail)
 
 
 def main(argv: list[str]) -> None:

@@ -133,7 +133,7 @@ class ProcessDriver:
         for log in (self._directory / "logs").glob("*.log"):
             rotate_log(log)
 
-    def log_tail(self, app: str, lines: int) -> bytes:
+    async def log_tail(self, app: str, lines: int) -> bytes:
         """The end of the app's log."""
         return tail_of(self._log_of(app), lines)
 

@@ -6,79 +6,65 @@ is the first that was never given out; it is written before a node is started.
 """
 
 import asyncio
+import logging
 import os
 import signal
-import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from agents import procfs
-from agents.disk import open_log, read_holder, read_record, rotate_log, write_atomic
-from agents.provider import CreateError, OnNodeAnswer, OnNodeExit
-from agents.settings import NodeConfig, PoolConfig
+from agents.disk import open_log, read_holder, rotate_log
+from agents.node_book import ANSWER_PAUSE_S, ANSWER_TRIES_MAX, Entry, NodeBook, answers, write_node_config
+from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
+from agents.settings import PoolConfig
 from agents.spawner import Spawner
 from agents.state import Found
 from sdk.contract.ids import node_id
 from sdk.contract.orders import NodeOrder
 
+log = logging.getLogger("watchkeep.provisioner")
+
 #: Bound of waiting for what was killed to go. Source: policy `destroy_within_ms`.
 DESTROY_WITHIN_S = 2.0
 _LOOK_AGAIN_S = 0.003
-#: Between two tries whether a new agent answers, and when to give up asking: silence is the planner's matter.
-_ANSWER_PAUSE_S = 0.1
-_ANSWER_TRIES_MAX = 600
-#: Ports run out here.
-_PORT_MAX = 65_535
+#: Starts of an agent in its place without an answer in between, after which the node counts as dead.
+_STARTS_MAX = 3
 
-
-class Entry(msgspec.Struct):
-    """A node in the book."""
-
-    order: int
-    node: str
-    port: int
-    slots: int
-    #: Agent's process, 0 if it was not started (yet, or as far as the book knows).
-    pid: int = 0
-    start: int = 0
-    state: Literal["made", "parked", "ended"] = "made"
-
-
-class Book(msgspec.Struct):
-    """What the provider keeps on disk."""
-
-    #: Every port below was given out or lies under the platform's first port.
-    port_floor: int = 0
-    nodes: list[Entry] = []
+#: Ends what no process tells of: the containers of a node that keeps its files in a directory.
+Sweep = Callable[[str, Path], Awaitable[None]]
 
 
 class ProcessProvider:
     """Makes nodes out of local processes."""
 
-    def __init__(self, config: PoolConfig, spawner: Spawner) -> None:
+    def __init__(self, config: PoolConfig, spawner: Spawner, sweep: Sweep | None = None) -> None:
         self.on_exit: OnNodeExit = lambda *_: None
         self.on_answer: OnNodeAnswer = lambda *_: None
+        self.on_restart: OnNodeRestart = lambda *_: None
+        self._sweep = sweep
+        #: Starts of each node's agent since it last answered.
+        self._starts: dict[int, int] = {}
         self._config = config
         self._spawner = spawner
         self._data_dir = Path(config.data_dir)
-        self._book_path = self._data_dir / "pools" / config.pool / "nodes.json"
-        book = read_record(self._book_path, Book, Book())
-        self._port_floor = book.port_floor
-        self._entries = {entry.order: entry for entry in book.nodes}
+        self._book = NodeBook(self._data_dir / "pools" / config.pool / "nodes.json", config)
         self._pidfds: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def adopt(self) -> list[Found]:
         """Compare the book with what runs; end the rest of what has died."""
         found = []
-        for entry in self._entries.values():
+        for entry in self._book.entries.values():
             if entry.state == "made" and not entry.pid:
                 # The last provisioner died between starting the agent and noting its pid: the lock names it.
                 entry.pid, entry.start = read_holder(self._directory(entry))
             status: Literal["alive", "dead", "parked"] = "alive"
             if entry.state == "ended" or not (procfs.is_alive(entry.pid, entry.start) and self._watch(entry)):
+                if entry.state == "made" and self._config.restart_agents:
+                    # Its apps may live: whoever brings it back starts the agent only.
+                    found.append(Found(str(entry.order), entry.order, "parked", entry.node))
+                    continue
                 status = "dead"
                 await self._end_group(entry)
                 if entry.state == "parked":
@@ -88,116 +74,86 @@ class ProcessProvider:
             else:
                 entry.state = "made"
             found.append(Found(str(entry.order), entry.order, status, entry.node, entry.pid))
-        self._write_book()
+        self._book.write()
         return found
 
     async def create(self, order: int, wish: NodeOrder | None) -> tuple[str, int]:
         """Start an agent on the first free port, or on its old one."""
-        entry = self._entries.get(order)
+        entry = self._book.entries.get(order)
         if entry is not None and order in self._pidfds:
             return entry.node, entry.pid
         if entry is None:
             if wish is None:
                 raise CreateError(f"order {order} is not known here")
-            port = self._take_port(wish.port_floor)
+            port = self._book.take_port(wish.port_floor)
             entry = Entry(order, node_id(self._config.ip, port), port, wish.slots)
-            self._entries[order] = entry
+            self._book.entries[order] = entry
         elif entry.state == "ended":
             raise CreateError(f"{entry.node} of order {order} has ended before")
         entry.pid = entry.start = 0
         entry.state = "made"
-        self._write_book()
+        self._book.write()
+        await self._start(entry)
+        return entry.node, entry.pid
+
+    async def _start(self, entry: Entry) -> None:
+        """Start the agent of a node; CreateError if that fails, and then the node has ended."""
         try:
             entry.pid = await self._spawn(entry)
         except OSError as error:
             entry.state = "ended"
-            self._write_book()
+            self._book.write()
             raise CreateError(f"cannot start the agent of {entry.node}: {error}") from None
         entry.start = procfs.start_of(entry.pid)
-        self._write_book()
+        entry.born = entry.born or entry.start
+        self._book.write()
         if not self._watch(entry):
             entry.state = "ended"
-            self._write_book()
+            self._book.write()
             raise CreateError(f"the agent of {entry.node} ended at once")
-        return entry.node, entry.pid
 
     async def stop(self, order: int) -> None:
         """SIGTERM to the agent, which stops its apps with grace."""
-        entry = self._entries.get(order)
+        entry = self._book.entries.get(order)
         if entry is not None and order in self._pidfds:
             entry.state = "parked"
-            self._write_book()
+            self._book.write()
             procfs.send_signal(entry.pid, signal.SIGTERM)
             # An agent that was stopped by a signal has to run in order to end.
             procfs.send_signal(entry.pid, signal.SIGCONT)
 
     async def destroy(self, order: int) -> None:
         """SIGKILL to the whole group; the end is told when it is empty."""
-        entry = self._entries.get(order)
+        entry = self._book.entries.get(order)
         if entry is None:
             return
         if order in self._pidfds:
+            # On disk first: who finds the agent dead must not start it again.
+            entry.state = "ended"
+            self._book.write()
             self._kill_group(entry)
         elif entry.state != "ended":
             entry.state = "ended"
-            self._write_book()
+            self._book.write()
             await self._end_group(entry)
 
     async def forget(self, order: int) -> None:
         """Strike an ended node from the book; its directory stays for whoever wants to know why."""
-        if order not in self._pidfds and self._entries.pop(order, None) is not None:
-            self._write_book()
+        if order not in self._pidfds and self._book.entries.pop(order, None) is not None:
+            self._book.write()
 
     async def tidy(self) -> None:
         """Set full logs aside."""
-        for entry in self._entries.values():
+        for entry in self._book.entries.values():
             rotate_log(self._directory(entry) / "agent.log")
 
     def _directory(self, entry: Entry) -> Path:
         return self._data_dir / "nodes" / entry.node
 
-    def _write_book(self) -> None:
-        self._book_path.parent.mkdir(parents=True, exist_ok=True)
-        book = Book(self._port_floor, list(self._entries.values()))
-        write_atomic(self._book_path, msgspec.json.encode(book))
-
-    def _take_port(self, floor: int) -> int:
-        """The first port that was never given out and can be bound."""
-        for port in range(max(floor, self._port_floor, self._config.port_base), _PORT_MAX + 1):
-            if self._can_bind(port):
-                self._port_floor = port + 1
-                return port
-        raise CreateError(
-            f"no free port on {self._config.ip} from {max(floor, self._port_floor, self._config.port_base)} on"
-        )
-
-    def _can_bind(self, port: int) -> bool:
-        family = socket.AF_INET6 if ":" in self._config.ip else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self._config.ip, port))
-            except OSError:
-                return False
-        return True
-
     async def _spawn(self, entry: Entry) -> int:
         directory = self._directory(entry)
         directory.mkdir(parents=True, exist_ok=True)
-        config = NodeConfig(
-            bootstrap=self._config.bootstrap,
-            prefix=self._config.prefix,
-            directory=str(directory),
-            ip=self._config.ip,
-            port=entry.port,
-            order=entry.order,
-            pool=self._config.pool,
-            slots=entry.slots,
-            log_level=self._config.log_level,
-            secrets=str(Path(self._config.data_dir).resolve() / "secrets"),
-        )
-        path = directory / "agent.json"
-        write_atomic(path, msgspec.json.encode(config))
+        path = write_node_config(self._config, entry, directory)
         log = open_log(directory / "agent.log")
         try:
             return await self._spawner.spawn(path, log)
@@ -227,14 +183,43 @@ class ProcessProvider:
         self._begin(self._finish(entry))
 
     async def _finish(self, entry: Entry) -> None:
-        """The agent has ended: so does all else of the node, then that is told."""
+        """The agent has ended: it starts again, or all else of the node ends too and that is told."""
+        if self._may_restart(entry):
+            code = await self._spawner.reap(entry.pid)
+            if await self._restart(entry):
+                return
+            await self._end_group(entry)
+            self.on_exit(entry.order, code, _reason(code))
+            return
         # The group goes first, the leader is reaped after: until then nobody else can get its pid.
         await self._end_group(entry)
         code = await self._spawner.reap(entry.pid)
         if entry.state != "parked":
             entry.state = "ended"
-        self._write_book()
+        self._book.write()
         self.on_exit(entry.order, code, _reason(code))
+
+    def _may_restart(self, entry: Entry) -> bool:
+        """Whether the agent died by itself and deserves another start."""
+        self._starts[entry.order] = self._starts.get(entry.order, 0) + 1
+        return (
+            self._config.restart_agents and entry.state == "made" and self._starts[entry.order] <= _STARTS_MAX
+        )
+
+    async def _restart(self, entry: Entry) -> bool:
+        """Start the agent again in its place; False if that fails or the node was to go meanwhile."""
+        log.warning("the agent of %s has died: starting it again", entry.node)
+        try:
+            await self._start(entry)
+        except CreateError as error:
+            log.warning("%s", error)
+            return False
+        # The state is another one if the node was destroyed while we waited.
+        state: str = entry.state
+        if state == "ended":
+            self._kill_group(entry)
+        self.on_restart(entry.order, entry.node, entry.pid)
+        return True
 
     def _kill_group(self, entry: Entry) -> None:
         found = procfs.look_up(entry.pid)
@@ -254,6 +239,8 @@ class ProcessProvider:
 
     async def _end_group(self, entry: Entry) -> None:
         """Kill what is left of a node until nothing lives; bounded."""
+        if self._sweep is not None:
+            await self._sweep(entry.node, self._directory(entry))
         if not entry.pid:
             return
         self._kill_group(entry)
@@ -266,8 +253,9 @@ class ProcessProvider:
         # ours.
         session = entry.pid if leader is None or leader.start == entry.start else -1
         # Nothing of a node is older than its agent; the marks of older processes, most of a machine, are not read.
+        since = entry.born or entry.start
         while left := procfs.select(
-            lambda it: it.start >= entry.start and (it.session == session or procfs.has_marks(it.pid, marks))
+            lambda it: it.start >= since and (it.session == session or procfs.has_marks(it.pid, marks))
         ):
             for pid in left:
                 procfs.send_signal(pid, signal.SIGKILL)
@@ -277,27 +265,15 @@ class ProcessProvider:
 
     async def _await_answer(self, entry: Entry) -> None:
         """Ask the agent for its health until it answers once."""
-        for _ in range(_ANSWER_TRIES_MAX):
-            await asyncio.sleep(_ANSWER_PAUSE_S)
-            if entry.order not in self._pidfds:
+        pid = entry.pid
+        for _ in range(ANSWER_TRIES_MAX):
+            await asyncio.sleep(ANSWER_PAUSE_S)
+            if entry.order not in self._pidfds or entry.pid != pid:
                 return
-            if await _answers(self._config.ip, entry.port, entry.node):
+            if await answers(self._config.ip, entry.port, entry.node):
+                self._starts.pop(entry.order, None)
                 self.on_answer(entry.order)
                 return
-
-
-async def _answers(ip: str, port: int, node: str) -> bool:
-    """Whether an agent of that name listens there."""
-    try:
-        async with asyncio.timeout(1.0):
-            reader, writer = await asyncio.open_connection(ip, port)
-            try:
-                writer.write(b"GET /health HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")
-                return node.encode() in await reader.read(4_096)
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False
 
 
 def _reason(code: int | None) -> str:

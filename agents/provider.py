@@ -19,6 +19,8 @@ from sdk.contract.orders import NodeOrder
 OnNodeExit = Callable[[int, int | None, str], None]
 #: Called with order when the node's agent answers.
 OnNodeAnswer = Callable[[int], None]
+#: Called with order, node and pid when the node's agent was started again in its place.
+OnNodeRestart = Callable[[int, str, int], None]
 
 
 class CreateError(RuntimeError):
@@ -28,9 +30,10 @@ class CreateError(RuntimeError):
 class Provider(Protocol):
     """Makes and unmakes nodes."""
 
-    #: Set by the owner before anything is created.
+    #: All three are set by the owner before anything is created.
     on_exit: OnNodeExit
     on_answer: OnNodeAnswer
+    on_restart: OnNodeRestart
 
     async def adopt(self) -> list[Found]:
         """What was made before this process: alive, dead or parked; the living are watched from now on."""

@@ -11,7 +11,7 @@ from agents import template
 from agents.disk import DirectoryLock, InUseError, read_record
 from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
 from agents.link import Link
-from agents.process_provider import ProcessProvider
+from agents.process_provider import ProcessProvider, Sweep
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig, read_config
 from agents.shell import Shell
@@ -69,15 +69,17 @@ async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None
         drivers=[config.provider],
         boot_id=boot_id(),
     )
-    provider: Provider = ProcessProvider(config, spawner)
+    provider = create_provider(config, spawner)
     image_path = Path(config.data_dir) / "pools" / config.pool / "runner.json"
     early: list[i.Input] = []
     provider.on_exit = lambda order, code, why: early.append(i.Exited(str(order), order, code, why))
     provider.on_answer = lambda order: early.append(i.Beaten(str(order), order))
+    provider.on_restart = lambda order, node, pid: early.append(i.Spawned(str(order), order, pid, node))
     state = first_state(identity, read_record(image_path, Image, Image()), await provider.adopt())
     shell = Shell(state, NodeHands(provider), image_path)
     provider.on_exit = lambda order, code, why: shell.feed(i.Exited(str(order), order, code, why))
     provider.on_answer = lambda order: shell.feed(i.Beaten(str(order), order))
+    provider.on_restart = lambda order, node, pid: shell.feed(i.Spawned(str(order), order, pid, node))
     for item in early:
         shell.feed(item)
     link = Link(
@@ -96,6 +98,25 @@ async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None
         spawner.close()
         await link.close()
     log.info("%s ends, everything stopped", describe(identity))
+
+
+def create_provider(config: PoolConfig, spawner: Spawner) -> Provider:
+    """The provider that the configuration names."""
+    if config.provider == "docker":
+        # Loaded only where it is used, as in the nodes.
+        from agents.docker_node import create_docker_provider
+
+        return create_docker_provider(config)
+    return ProcessProvider(config, spawner, create_sweep(config))
+
+
+def create_sweep(config: PoolConfig) -> Sweep | None:
+    """How containers that a dead node left are ended; None where nodes have none."""
+    if config.docker is None:
+        return None
+    from agents.docker_node import create_docker_sweep
+
+    return create_docker_sweep(config.docker, config.prefix)
 
 
 def main(argv: list[str]) -> None:

@@ -5,6 +5,9 @@ from agents.turn import Turn
 from sdk.contract.heartbeats import AppEntry, NodeEntry, PoolReport, Report
 from sdk.contract.ids import derive_fraction
 
+#: Longest reason in a report, which carries those of all its apps.
+REASON_MAX = 300
+
 
 def next_report_at(state: State) -> int:
     """When the next report is due: soon after a change, else after the usual time with its jitter."""
@@ -40,6 +43,7 @@ def compose_report(turn: Turn) -> Report | PoolReport:
             0 if thing.parked or thing.status == "exited" else turn.now_ms - thing.since_ms,
             thing.pid,
             thing.exit_code,
+            thing.reason[:REASON_MAX],
         )
         for thing in shown
     ]

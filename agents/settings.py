@@ -12,6 +12,13 @@ T = TypeVar("T")
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """That nodes may run apps as containers."""
+
+    #: Address of the daemon; empty: what DOCKER_HOST says, or the usual socket.
+    host: str = ""
+
+
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a node agent."""
 
@@ -29,6 +36,19 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: LogLevel = "info"
     #: Folder of the secrets, one file each; empty: `secrets` in the node's directory.
     secrets: str = ""
+    #: None: only the driver `process`.
+    docker: DockerConfig | None = None
+
+
+class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node is made of where nodes are containers."""
+
+    #: Must be on this machine and have the Python that runs the provisioner, at the same path.
+    image: str = "watchkeep/python:local"
+    #: For the agent and all its apps; 0: no limit.
+    memory_mib: int = 0
+    #: Of one core; 0: no limit.
+    cpu_percent: int = 0
 
 
 class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,8 +63,15 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Lowest port of its nodes.
     port_base: int = 8_082
     prefix: str = "watchkeep"
-    provider: Literal["process"] = "process"
+    provider: Literal["process", "docker"] = "process"
+    #: For the provider `docker`.
+    container: NodeContainer = NodeContainer()
     log_level: LogLevel = "info"
+    #: An agent that dies is started again on its node and adopts the apps, which run on meanwhile. Otherwise the
+    #: node is destroyed with all that is left of it.
+    restart_agents: bool = False
+    #: The daemon: of its nodes' driver, and of the provider `docker`, whose nodes do not have that driver.
+    docker: DockerConfig | None = None
 
 
 def read_config(path: str, kind: type[T]) -> T:

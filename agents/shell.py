@@ -19,6 +19,7 @@ from agents import inputs as i
 from agents.clock import BoundedClock
 from agents.disk import write_atomic
 from agents.driver import StartError
+from agents.machine import Capacity, read_capacity, read_usage
 from agents.provider import CreateError
 from agents.runner import advance, next_wake
 from agents.state import State
@@ -80,6 +81,8 @@ class Shell:
         self.state = state
         self._hands = hands
         self._image_path = image_path
+        #: What the node may use; limits do not change while it lives.
+        self._capacity = read_capacity()
         self._clock = clock or BoundedClock()
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
@@ -150,7 +153,7 @@ class Shell:
             case i.Spawn() | i.Stop() | i.Kill() | i.Forget():
                 self._queue(instruction.key, self._act(instruction))
             case i.Send(record) if self._way is not None:
-                self._way.send(_stamped(record))
+                self._way.send(_stamped(record, self._capacity))
             case i.ReadOrders() if self._way is not None:
                 self._way.read_orders()
             case i.Save(image):
@@ -228,10 +231,11 @@ class Shell:
             await self._hands.tidy()
 
 
-def _stamped(record: Hello | Report | PoolReport) -> Hello | Report | PoolReport:
-    """The record with the sender's clock and load, which are only ever shown."""
+def _stamped(record: Hello | Report | PoolReport, capacity: Capacity) -> Hello | Report | PoolReport:
+    """The record with the sender's clock, which is only ever shown, and with what the machine has or how busy it is."""
     sent_at_ms = int(time.time() * 1000)
     if isinstance(record, Report):
-        load = os.getloadavg()[0] / (os.cpu_count() or 1)
-        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, load=round(load, 2))
+        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **read_usage(capacity)._asdict())
+    if isinstance(record, Hello) and record.port:
+        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **capacity._asdict())
     return msgspec.structs.replace(record, sent_at_ms=sent_at_ms)

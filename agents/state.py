@@ -85,6 +85,9 @@ class Found(msgspec.Struct, frozen=True):
     status: Literal["alive", "dead", "parked"]
     name: str = ""
     pid: int = 0
+    #: How a dead one ended, if that is known.
+    exit_code: int | None = None
+    reason: str = ""
 
 
 class Thing(msgspec.Struct, frozen=True):
@@ -193,7 +196,8 @@ def first_state(identity: Identity, image: Image, found: list[Found]) -> State:
             0,
             name=there.name,
             pid=there.pid,
-            reason="ended while its agent was away" if is_dead else "",
+            exit_code=there.exit_code,
+            reason=(there.reason or "ended while its agent was away") if is_dead else "",
             parked=there.status == "parked",
         )
     return state

@@ -14,6 +14,8 @@ import click
 import msgspec
 
 from sdk.contract.events import Event
+from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec
+from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
 from tables.state import State, is_hosted, is_order_open, used_slots
 from tables.views import app_status, monitor, node_status
@@ -32,6 +34,9 @@ _COLOURS = {
     "starting": "yellow",
     "provisioning": "yellow",
     "draining": "yellow",
+    "cordoned": "yellow",
+    "emptying": "yellow",
+    "quarantined": "red",
     "stopping": "yellow",
     "pending": "yellow",
     "backing-off": "yellow",
@@ -115,12 +120,12 @@ def to_json(value: Any) -> str:
 def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     """A node as the Node DB of the mission has it."""
     hosted = (state.apps[app] for app in sorted(state.apps_of_node.get(row.node, ())))
-    apps = [app.app for app in hosted if is_here(state, app)]
+    apps = [app.app for app in hosted if app.node == row.node and is_here(state, app)]
     active = row.status == "active"
     used = used_slots(state, row.node) if active else 0
     return {
         "node": row.node,
-        "status": node_status(row),
+        "status": node_status(state, row),
         "pool": row.pool,
         "ip": row.ip,
         "port": row.port,
@@ -137,6 +142,8 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
         "since_ms": row.since_ms,
         "failure_count": row.failures,
         "down_reason": row.down_reason,
+        "cordoned": row.cordoned,
+        "quarantined_until_ms": row.wake.due_at_ms if row.quarantined and row.wake is not None else 0,
         "apps": [{"app": app, "status": app_status(state, state.apps[app])} for app in apps],
     }
 
@@ -161,6 +168,8 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
         "since_ms": order.ordered_at_ms,
         "failure_count": 0,
         "down_reason": "",
+        "cordoned": False,
+        "quarantined_until_ms": 0,
         "apps": [],
     }
 
@@ -186,9 +195,27 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "since_ms": row.since_ms,
         "failure_count": row.failures,
         "reason": row.pending_reason or row.end_reason,
+        "detail": row.end_detail,
         "exit_code": row.exit_code,
         "command": row.spec.command,
+        "priority": row.spec.priority,
+        "needs": need_of(row.spec).words(),
+        "wishes": spec_wishes(row.spec),
+        "moving_to": row.standby.node if row.standby is not None else row.move_to,
+        "fell_out": row.fell_out,
     }
+
+
+def spec_wishes(spec: AppSpec) -> str:
+    """Where an app wants to be, and how urgently, in one line; empty if it said nothing."""
+    words = [str(constraint) for constraint in spec.constraints]
+    if spec.group:
+        words.append(f"group {spec.group}" + ("" if spec.spread else " together"))
+    if spec.affinity:
+        words.append(f"near {spec.affinity}")
+    if spec.priority != PRIORITY_DEFAULT:
+        words.append(f"priority {spec.priority}")
+    return ", ".join(words)
 
 
 def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
@@ -206,11 +233,18 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
             f"{view['slots_used']}/{view['slots']}",
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
-            " ".join(_app_label(app) for app in view["apps"]) or view["down_reason"],
+            " ".join(_app_label(app) for app in view["apps"]) or _node_reason(view),
         ]
         for view in views
     ]
     return table(["node", "status", "slots", "for", "failures", "apps"], rows)
+
+
+def _node_reason(view: Mapping[str, Any]) -> str:
+    """Why a node without apps has none."""
+    if view["quarantined_until_ms"]:
+        return f"failed again and again; takes apps from {clock(view['quarantined_until_ms'])}"
+    return str(view["down_reason"])
 
 
 def _app_label(app: Mapping[str, str]) -> str:

@@ -96,10 +96,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     slots: int = 4
     #: Name of the pool that the local provisioner serves.
     pool: str = "local"
+    #: What a node is: a process, or a container on the docker daemon of this machine.
+    provider: Literal["process", "docker"] = "process"
+    #: Image of nodes that are containers; `scripts/docker-image` makes this one.
+    node_image: str = "watchkeep/python:local"
     #: Address that local nodes listen on and are named after.
     node_ip: str = "127.0.0.1"
     #: First port for nodes; every further node takes a higher one, none is used twice.
     node_port_base: int = 8_082
+    #: Whether nodes run apps as containers too, on the docker daemon of this machine.
+    docker: bool = False
+    #: Address of that daemon. Empty: what DOCKER_HOST says, or the usual socket.
+    docker_host: str = ""
+    #: Whether a node's agent that dies is started again in its place and adopts the apps, which run on.
+    #: Otherwise the node is destroyed and replaced by a new one with all its apps.
+    restart_agents: bool = False
     #: Whether workers serve their web pages.
     web: bool = False
     #: Port of the first worker's web pages, the next worker's is one higher. Source: Faust's own default.

@@ -3,7 +3,8 @@
     [[app]]
     name = "pump"                     # the id is application-pump
     command = ["python3", "pump.py"]
-    count = 2                         # application-pump-1 and application-pump-2
+    count = 2                         # application-pump-1 and application-pump-2, of the group pump
+    constraints = ["pool=away"]
 
 `name`, `kind` (application or service) and `count` are the file's own keys; all others are those of
 `sdk.contract.specs.AppSpec`. A file is right as a whole or refused as a whole, with line, key and what is allowed.
@@ -19,7 +20,7 @@ from typing import Any
 import msgspec
 
 from sdk.contract.ids import check_name
-from sdk.contract.specs import AppSpec, check_spec
+from sdk.contract.specs import AppSpec, check_spec, parse_constraint
 from streams.commands import USAGE, CommandError
 
 KINDS = ("application", "service")
@@ -39,6 +40,12 @@ class SpecFile(msgspec.Struct, frozen=True):
     specs: list[AppSpec]
     #: Id without number -> how many copies there are of it.
     counts: dict[str, int]
+
+
+class _Constraints(msgspec.Struct):
+    """Sentences such as `pool=away`."""
+
+    constraints: list[str]
 
 
 class _FaultError(ValueError):
@@ -83,7 +90,7 @@ def parse_specs(text: str, *, name: str) -> SpecFile:
         try:
             base, count, copies = _read_table(table, specs)
         except _FaultError as fault:
-            where = _line_of(text, number, fault.key)
+            where = _line_of(text, number, fault.key.split(".")[0])
             raise CommandError(f"{name}, line {where}, {fault.key}: {fault}.", USAGE) from None
         specs |= {spec.app: spec for spec in copies}
         if count is not None:
@@ -110,21 +117,27 @@ def _read_table(table: dict[str, Any], others: dict[str, AppSpec]) -> tuple[str,
     if twice := [app for app in names if app in others]:
         raise _FaultError("name", f"{twice[0]} stands in this file twice")
     # Read once at least: a table that asks for no copy must be right too.
-    made = [_make_spec(app, table) for app in names or [base]]
+    group = {} if count is None else {"group": table["name"]}
+    made = [_make_spec(app, {**group, **table}) for app in names or [base]]
     return base, count, made[: len(names)]
 
 
 def _make_spec(app: str, table: dict[str, Any]) -> AppSpec:
     wish = {key: value for key, value in table.items() if key in _FIELDS}
     try:
+        if "constraints" in wish:
+            texts = msgspec.convert({"constraints": wish["constraints"]}, _Constraints).constraints
+            wish["constraints"] = [msgspec.to_builtins(parse_constraint(text)) for text in texts]
         spec = msgspec.convert({**wish, "app": app}, AppSpec)
         check_spec(spec)
     except msgspec.ValidationError as error:
         at = _AT.search(str(error))
         raise _FaultError(at[1] if at else "command", _AT.split(str(error))[0]) from None
     except ValueError as error:
+        # Either `field: what is wrong`, or a sentence that begins with the field.
         key, _, why = str(error).partition(": ")
-        raise _FaultError(key, why) from None
+        word = "constraints" if key == "constraint" else key.split(" ")[0]
+        raise _FaultError(word, why if word == key else str(error)) from None
     return spec
 
 

@@ -7,15 +7,19 @@ import msgspec
 
 from sdk.contract.codec import Asked
 from sdk.contract.events import (
+    AppMoveRequested,
     AppRestartRequested,
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
     Event,
+    NodeCordoned,
     NodeDownConfirmed,
+    NodeDrainRequested,
     NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
+    NodeUncordoned,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -27,8 +31,11 @@ from sdk.contract.requests import (
     ChangePolicy,
     ConfigurePool,
     ConfirmNodeDown,
+    CordonNode,
     CreateNode,
+    DrainNode,
     ForgetSource,
+    MoveApp,
     ReleaseBrake,
     Request,
     RequestNode,
@@ -36,6 +43,7 @@ from sdk.contract.requests import (
     RunApp,
     ShutdownNode,
     StopApp,
+    UncordonNode,
 )
 from sdk.contract.specs import check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
@@ -75,6 +83,31 @@ def _restart_app(state: State, request: str, wish: RestartApp) -> Event:
     return AppRestartRequested(request, wish.app)
 
 
+def _move_app(state: State, request: str, wish: MoveApp) -> Event:
+    _check_known(wish.app, state.apps, "app")
+    row = state.apps[wish.app]
+    if row.phase != "running" or not row.wanted:
+        raise RefusalError(f"{wish.app} does not run: only a running app can be moved")
+    if wish.node:
+        _check_known(wish.node, state.nodes, "node")
+        if wish.node == row.node:
+            raise RefusalError(f"{wish.app} is on {wish.node} already")
+        if state.nodes[wish.node].status != "active":
+            raise RefusalError(
+                f"{wish.node} is {state.nodes[wish.node].status}; only an active node takes apps"
+            )
+    return AppMoveRequested(request, wish.app, wish.node)
+
+
+def _drain_node(state: State, request: str, wish: DrainNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    if state.nodes[wish.node].status != "active":
+        raise RefusalError(
+            f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be drained"
+        )
+    return NodeDrainRequested(request, wish.node, wish.force)
+
+
 def _create_node(state: State, request: str, wish: CreateNode) -> Event:
     _check_known(wish.pool, state.pools, "pool")
     room = state.policy.pool_nodes_max - state.pools[wish.pool].nodes
@@ -105,6 +138,16 @@ def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
             f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be shut down"
         )
     return NodeShutdownRequested(request, wish.node)
+
+
+def _cordon_node(state: State, request: str, wish: CordonNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    return NodeCordoned(request, wish.node)
+
+
+def _uncordon_node(state: State, request: str, wish: UncordonNode) -> Event:
+    _check_known(wish.node, state.nodes, "node")
+    return NodeUncordoned(request, wish.node)
 
 
 def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
@@ -149,9 +192,13 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RunApp: _run_app,
     StopApp: _stop_app,
     RestartApp: _restart_app,
+    MoveApp: _move_app,
     CreateNode: _create_node,
     RequestNode: _request_node,
     ShutdownNode: _shutdown_node,
+    CordonNode: _cordon_node,
+    UncordonNode: _uncordon_node,
+    DrainNode: _drain_node,
     ConfirmNodeDown: _confirm_down,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,

@@ -4,9 +4,11 @@ from typing import Literal
 
 from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
 from sdk.contract.ids import derive_fraction
+from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
-from tables.placement import choose_node
+from tables.placement import Refusal, choose_node
 from tables.plan import Plan
+from tables.room import NOTHING, need_of
 from tables.rows import AppRow
 from tables.state import is_hosted, may_replace
 
@@ -18,20 +20,27 @@ _JITTER = 0.1
 
 def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
-    wanted = _wanted(plan)
-    for row in sorted((row for row in wanted if _is_stranded(plan, row)), key=_age):
-        _move(plan, row)
-    for row in sorted((row for row in wanted if not _is_stranded(plan, row)), key=_age):
-        _decide_app(plan, row)
+    wanted = _wanted_apps(plan)
+    moving = {row.app for row in stranded_apps(plan)}
+    # Room goes by priority; among equals first to what a dead node has lost, then to who has waited longest.
+    for row in sorted(
+        wanted, key=lambda row: (-row.spec.priority, row.app not in moving, row.submitted_at_ms, row.app)
+    ):
+        if row.app in moving:
+            _move(plan, row)
+        else:
+            _decide_app(plan, row)
 
 
-def _wanted(plan: Plan) -> list[AppRow]:
+def _wanted_apps(plan: Plan) -> list[AppRow]:
+    """Apps that a decision may be due about, and that ought to run."""
     rows = (plan.state.apps[app] for app in plan.state.open_apps)
     return [row for row in rows if row.wanted and not row.gave_up]
 
 
-def _age(row: AppRow) -> tuple[int, str]:
-    return row.submitted_at_ms, row.app
+def stranded_apps(plan: Plan) -> list[AppRow]:
+    """Wanted apps whose copy sat on a node that is dead."""
+    return [row for row in _wanted_apps(plan) if _is_stranded(plan, row)]
 
 
 def _is_stranded(plan: Plan, row: AppRow) -> bool:
@@ -41,21 +50,19 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
     )
 
 
-def reserve_room(plan: Plan) -> None:
+def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
     """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
-    for row in _wanted(plan):
-        if not _is_stranded(plan, row):
-            continue
-        target = _successor(plan, row)
+    for row in moving:
+        target = successor_of(plan, row)
         if target:
-            plan.reserved[target] = plan.reserved.get(target, 0) + row.spec.slots
+            plan.reserve(target, need_of(row.spec))
             continue
         order = replacing_order(plan.state, row.node, row.lineage)
         coming = (row.node, row.lineage) if order is None else order
-        plan.promised[coming] = plan.promised.get(coming, 0) + row.spec.slots
+        plan.promised[coming] = plan.promised.get(coming, NOTHING).plus(need_of(row.spec))
 
 
-def _successor(plan: Plan, row: AppRow) -> str | None:
+def successor_of(plan: Plan, row: AppRow) -> str | None:
     """The living node that replaces the app's dead one, "" while it is being created, None if there is none."""
     order = replacing_order(plan.state, row.node, row.lineage)
     if order is None:
@@ -67,11 +74,11 @@ def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
     if row.node in plan.leaving or not may_replace(plan.state, row):
         return
-    successor = _successor(plan, row)
+    successor = successor_of(plan, row)
     if successor == "":
         return
     if successor is not None:
-        plan.reserved[successor] -= row.spec.slots
+        plan.release(successor, need_of(row.spec))
         if _place(plan, row, "node-down", only=successor):
             return
         if plan.witness.confirm_heard(successor) is None:
@@ -82,6 +89,8 @@ def _move(plan: Plan, row: AppRow) -> None:
 def _decide_app(plan: Plan, row: AppRow) -> None:
     if row.phase == "running" and row.silent:
         _condemn(plan, row, "silent")
+    elif row.phase == "running":
+        decide_move(plan, row)
     elif row.phase == "placed" and row.wake is not None and row.wake.fired:
         if plan.witness.has_beaten(row.app, row.generation) is False:
             _condemn(plan, row, "never-beat")
@@ -142,11 +151,13 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
 
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
     choice = choose_node(plan, row, only=only or _granted_node(plan, row))
-    if isinstance(choice, str) and not only:
+    if isinstance(choice, Refusal) and not only:
         choice = choose_node(plan, row)
-    if isinstance(choice, str):
-        if not only and row.pending_reason != choice:
-            plan.add(AppLeftPending(**plan.basis, app=row.app, reason=choice))
+    if isinstance(choice, Refusal):
+        if not only and row.pending_reason != choice.reason:
+            plan.add(
+                AppLeftPending(**plan.basis, app=row.app, reason=choice.reason, fell_out=choice.fell_out)
+            )
         return False
     plan.place(row, choice.node)
     plan.add(
@@ -157,7 +168,8 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
             registration=plan.state.nodes[choice.node].registration,
             replaces=row.generation,
             reason=reason,
-            scores=choice.scores,
+            ranking=choice.ranking,
+            fell_out=choice.fell_out,
             fence=choice.fence,
             wake_ms=row.spec.start_within_ms,
         )
@@ -168,4 +180,4 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
 def _granted_node(plan: Plan, row: AppRow) -> str:
     """The node that keeps room for the app, empty if none does."""
     grant = plan.state.grants.get(str(row.grant))
-    return grant.node if grant is not None and plan.kept_slots(row, grant.node) else ""
+    return grant.node if grant is not None and plan.kept_for(row, grant.node).slots else ""

@@ -10,10 +10,11 @@ from typing import Literal
 import msgspec
 
 from sdk.contract.events import GrantExpired, GrantRefused, NodeGranted, PoolEnlarged, Position
-from tables.decide_nodes import to_replace
+from tables.candidates import standing_fault
+from tables.decide_nodes import nodes_kept, to_replace
 from tables.fold_grants import is_new_to
-from tables.fold_nodes import nodes_in_pool
 from tables.plan import Plan
+from tables.room import NOTHING, Need
 from tables.rows import GrantRow
 from tables.state import is_kept
 
@@ -38,7 +39,7 @@ class _Room:
         self.nodes = self.pool.nodes
         #: Orders whose node this call gives to who asked for a new one.
         self._given: set[int] = set()
-        self._have = self._count()
+        self._have = nodes_kept(plan, pool)
         self._dead = to_replace(plan, pool)
         missing = range(self.nodes - self._have)
         self._hopes = [*self._unheard(), *self._ordered(), *(self._missing(number) for number in missing)]
@@ -56,7 +57,7 @@ class _Room:
         plan = self._plan
         rows = (plan.state.orders[str(order)] for order in sorted(plan.state.open_orders))
         return [
-            _Hope(row.slots - plan.promised.get(row.order, 0), row.order)
+            _Hope(row.slots - plan.promised.get(row.order, NOTHING).slots, row.order)
             for row in rows
             if row.pool == self.pool.pool
         ]
@@ -66,23 +67,16 @@ class _Room:
         promised = 0
         if number < len(self._dead):
             node = self._dead[number]
-            promised = self._plan.promised.get((node, self._plan.state.nodes[node].lineage), 0)
+            lineage = self._plan.state.nodes[node].lineage
+            promised = self._plan.promised.get((node, lineage), NOTHING).slots
         return _Hope(self.pool.slots - promised, None)
-
-    def _count(self) -> int:
-        """Nodes that the pool has and keeps, those being created included."""
-        state, leaving = self._plan.state, self._plan.leaving
-        gone = (state.nodes[node] for node in leaving)
-        lost = sum(row.pool == self.pool.pool and not row.draining for row in gone)
-        return nodes_in_pool(state, self.pool.pool, staying=True) - lost
 
     def _serves(self, node: str) -> bool:
         row = self._plan.state.nodes[node]
-        takes = row.status == "active" and not row.draining and not row.silent
-        return takes and row.pool == self.pool.pool and node not in self._plan.leaving
+        return row.pool == self.pool.pool and not standing_fault(self._plan, row)
 
     def _free(self, node: str) -> int:
-        return self._plan.free_slots(node) - self._plan.reserved.get(node, 0)
+        return self._plan.free(node).slots
 
     def find(self, row: GrantRow) -> tuple[str, Position] | None:
         """The fullest node that has the room, and where the witness stood: whole nodes stay free for larger wishes."""
@@ -103,7 +97,7 @@ class _Room:
 
     def take(self, row: GrantRow, node: str) -> None:
         """Keep room on a node."""
-        self._plan.take(node, row.slots)
+        self._plan.give(node, Need(row.slots, 0, 0))
         if row.new:
             self._given.add(self._plan.state.nodes[node].order)
 

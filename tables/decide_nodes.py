@@ -5,13 +5,15 @@ from sdk.contract.events import (
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
+    NodeQuarantined,
+    NodeReleased,
     PoolDegraded,
     PoolHeldBack,
 )
 from tables.fold_nodes import is_empty, nodes_in_pool
 from tables.plan import Plan
 from tables.rows import NodeRow, PoolRow
-from tables.state import State, is_hosted, is_order_open
+from tables.state import State, is_hosted, is_order_open, is_unreliable
 
 
 def decide_nodes(plan: Plan) -> None:
@@ -26,9 +28,28 @@ def decide_nodes(plan: Plan) -> None:
         elif row.silent:
             if _brake_allows(plan, allowance) and _declare_down(plan, row, "silent"):
                 allowance -= 1
+        elif row.quarantined and row.wake is not None and row.wake.fired:
+            plan.add(NodeReleased(**plan.basis, node=node, registration=row.registration))
+        elif not (row.quarantined or row.emptying) and is_unreliable(plan.state, row):
+            _quarantine(plan, row)
         elif row.draining and is_empty(plan.state, row):
             plan.add(NodeLeft(**plan.basis, node=node, registration=row.registration))
             plan.leaving.add(node)
+
+
+def _quarantine(plan: Plan, row: NodeRow) -> None:
+    """Keep a node that came back after it was declared down too often from taking apps."""
+    policy = plan.state.policy
+    plan.add(
+        NodeQuarantined(
+            **plan.basis,
+            node=row.node,
+            registration=row.registration,
+            failures=policy.node_quarantine_after,
+            wake_ms=policy.node_quarantine_ms,
+        )
+    )
+    plan.quarantining.add(row.node)
 
 
 def _brake_allows(plan: Plan, allowance: int) -> bool:
@@ -105,11 +126,9 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
     state = plan.state
-    leaving = [node for node in plan.leaving if state.nodes[node].pool == row.pool]
-    lost = sum(not state.nodes[node].draining for node in leaving)
-    have = nodes_in_pool(state, row.pool, staying=True) - lost
-    room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(leaving)
-    count = min(row.nodes - have, room)
+    have = nodes_kept(plan, row.pool)
+    gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
+    count = min(row.nodes - have, state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + gone)
     if count <= 0:
         return
     replaced = to_replace(plan, row.pool)[:count]
@@ -127,9 +146,21 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
         )
 
 
+def nodes_kept(plan: Plan, pool: str) -> int:
+    """Nodes that a pool has and keeps when this call is over, those being created included."""
+    going = (plan.state.nodes[node] for node in plan.leaving | plan.quarantining)
+    lost = sum(row.pool == pool and not (row.draining or row.quarantined) for row in going)
+    return nodes_in_pool(plan.state, pool, staying=True) - lost
+
+
 def to_replace(plan: Plan, pool: str) -> list[str]:
-    """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die."""
+    """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die.
+
+    None, if the policy spreads the apps of a dead node.
+    """
     state = plan.state
+    if state.policy.on_node_failure != "new-node":
+        return []
     dead = [
         node
         for node, row in state.nodes.items()
@@ -155,7 +186,10 @@ def _hosts_any(state: State, node: str) -> bool:
     return (
         row is not None
         and row.status == "active"
-        and any(is_hosted(state, state.apps[key]) for key in state.apps_of_node.get(node, ()))
+        and any(
+            app.node == node and is_hosted(state, app)
+            for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
+        )
     )
 
 

@@ -18,11 +18,15 @@ from sdk.contract.events import (
 from sdk.contract.heartbeats import AppEntry, PoolReport, Report
 from sdk.contract.ids import EventId, derive_id
 from tables.fold_control import return_fault, silence_fault, source_row
+from tables.fold_moves import may_take_over
 from tables.fold_nodes import provisioner_fault, registration_fault
 from tables.rows import NodeRow
 from tables.silence import Greeted, PartitionWatch, Reported
 from tables.state import holds_slot, is_hosted
 from tables.watcher import Watcher, band_of, is_late, registration_of
+
+#: Longest text of how an app ended that goes to the log.
+DETAIL_MAX = 300
 
 
 class Fact(NamedTuple):
@@ -46,8 +50,8 @@ def find_facts(watcher: Watcher, *, topic_id: str, leads: bool) -> list[Fact]:
 def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterator[Fact]:
     done = set()
     for source in sorted(watch.heard):
-        if (greeted := watch.hellos.get(source)) is not None:
-            yield from _registration(watcher, watch, greeted)
+        if _is_asking(watcher, watch, source):
+            yield from _registration(watcher, watch, watch.hellos[source])
         reported = watch.reports.get(source)
         if reported is not None and reported.report.as_of > watcher.state.offset:
             continue
@@ -164,18 +168,26 @@ def _app_facts(
     watcher: Watcher, watch: PartitionWatch, node: NodeRow, entry: AppEntry, position: Position, topic_id: str
 ) -> Iterator[Fact]:
     app = watcher.state.apps.get(entry.app)
+    if app is not None and may_take_over(watcher.state, app, node.node, entry.generation):
+        yield from _standby_facts(node, entry, position)
+        return
     if app is None or app.generation != entry.generation or not is_hosted(watcher.state, app):
         return
     if entry.status == "exited":
         if holds_slot(app):
             yield _exit_fact(
-                AppExited(entry.app, entry.generation, node.node, "exited", position, entry.exit_code)
+                AppExited(
+                    entry.app,
+                    entry.generation,
+                    node.node,
+                    "exited",
+                    position,
+                    entry.exit_code,
+                    entry.reason[:DETAIL_MAX],
+                )
             )
     elif entry.status == "running" and app.phase == "placed":
-        yield Fact(
-            derive_id("started", entry.app, entry.generation),
-            AppStarted(entry.app, entry.generation, node.node, position),
-        )
+        yield _start_fact(AppStarted(entry.app, entry.generation, node.node, position))
     elif is_late(entry, watcher.policy):
         beat = watch.app_beats.get((entry.app, entry.generation), position.offset)
         event = SourceFellSilent(
@@ -197,14 +209,33 @@ def _app_facts(
         )
 
 
+def _standby_facts(node: NodeRow, entry: AppEntry, position: Position) -> Iterator[Fact]:
+    """What a report says of a copy that is made ready: it has beaten, or it has ended."""
+    if entry.status == "running":
+        yield _start_fact(AppStarted(entry.app, entry.generation, node.node, position))
+    elif entry.status == "exited":
+        yield _exit_fact(
+            AppExited(entry.app, entry.generation, node.node, "exited", position, entry.exit_code)
+        )
+
+
+def _start_fact(event: AppStarted) -> Fact:
+    return Fact(derive_id("started", event.app, event.generation), event)
+
+
 def _lost_apps(watcher: Watcher, node: NodeRow, report: Report, position: Position) -> Iterator[Fact]:
     """Apps that ought to be there and that a report computed from orders naming them does not mention."""
     mentioned = {(entry.app, entry.generation) for entry in report.apps}
     for key in sorted(watcher.state.apps_of_node.get(node.node, ())):
         app = watcher.state.apps[key]
-        gone = app.generation <= report.as_of and (key, app.generation) not in mentioned
-        if gone and app.lineage == node.lineage and holds_slot(app):
-            yield _exit_fact(AppExited(key, app.generation, node.node, "lost", position))
+        if app.standby is not None and may_take_over(watcher.state, app, node.node, app.standby.generation):
+            generation = app.standby.generation
+        elif app.lineage == node.lineage and holds_slot(app):
+            generation = app.generation
+        else:
+            continue
+        if generation <= report.as_of and (key, generation) not in mentioned:
+            yield _exit_fact(AppExited(key, generation, node.node, "lost", position))
 
 
 def _exit_fact(event: AppExited) -> Fact:

@@ -29,10 +29,12 @@ from sdk.contract.events import (
 )
 from sdk.contract.specs import check_spec
 from tables.fold_grants import use_grant
+from tables.fold_moves import may_take_over, settled, standby_exited, take_over, takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.room import capacity_of, need_of
 from tables.rows import AppRow
-from tables.state import State, granted_slots, holds_slot, is_hosted, may_replace, used_slots
+from tables.state import State, granted_room, holds_slot, is_hosted, may_replace, taken_on
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -85,7 +87,7 @@ def _stop_requested(state: State, event: AppStopRequested, meta: "Meta") -> str:
     if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
         return fault
     assert row is not None
-    new = replace(row, wanted=False, gave_up=False, pending_reason="", grant=0)
+    new = replace(settled(row), wanted=False, gave_up=False, pending_reason="", fell_out={}, grant=0)
     if not (holds_slot(row) and is_hosted(state, row)):
         new = replace(new, phase="stopped", since_ms=meta.append_ms, wake=None, silent=False)
     state.put("apps", event.app, new)
@@ -98,7 +100,7 @@ def _restart_requested(state: State, event: AppRestartRequested, meta: "Meta") -
     if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
         return fault
     assert row is not None
-    new = replace(row, wanted=True, gave_up=False, strikes=0, recent_failures=[])
+    new = replace(settled(row), wanted=True, gave_up=False, strikes=0, recent_failures=[])
     if row.phase == "stopped":
         new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None)
     elif row.phase == "ended":
@@ -120,7 +122,7 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
         "apps",
         event.app,
         replace(
-            row,
+            settled(row),
             phase="placed",
             since_ms=meta.append_ms,
             generation=meta.offset,
@@ -132,8 +134,10 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
             seen=-1,
             exit_code=None,
             end_reason="",
+            end_detail="",
             pending_reason="",
             grant=0,
+            fell_out={},
             wake=wake_of(event.wake_ms, meta),
         ),
     )
@@ -151,10 +155,10 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"generation {row.generation} has not ended"
     if node is None or node.status != "active" or node.registration != event.registration:
         return f"registration {event.registration} of {event.node} is not in force"
-    if node.draining or node.silent:
+    if not takes_apps(node):
         return f"{event.node} takes no apps"
-    kept = granted_slots(state, row, event.node)
-    if used_slots(state, event.node) - kept + row.spec.slots > node.slots:
+    free = capacity_of(node).minus(taken_on(state, event.node)).plus(granted_room(state, row, event.node))
+    if not need_of(row.spec).fits(free):
         return f"{event.node} has no room"
     return ""
 
@@ -168,6 +172,10 @@ def _copy_in_force(state: State, event: AppStarted | AppExited) -> AppRow | None
 
 
 def _started(state: State, event: AppStarted, meta: "Meta") -> str:
+    standby = state.apps.get(event.app)
+    if standby is not None and may_take_over(state, standby, event.node, event.generation):
+        state.put("apps", event.app, take_over(standby, event, meta))
+        return ""
     row = _copy_in_force(state, event)
     if row is None:
         return f"generation {event.generation} is not in force"
@@ -182,18 +190,23 @@ def _started(state: State, event: AppStarted, meta: "Meta") -> str:
 
 
 def _exited(state: State, event: AppExited, meta: "Meta") -> str:
+    standby = state.apps.get(event.app)
+    if standby is not None and may_take_over(state, standby, event.node, event.generation):
+        state.put("apps", event.app, standby_exited(standby, event))
+        return ""
     row = _copy_in_force(state, event)
     if row is None:
         return f"generation {event.generation} is not in force"
     if not holds_slot(row):
         return f"it is {row.phase}"
-    draining = state.nodes[row.node].draining
+    node = state.nodes[row.node]
     new = replace(
-        row,
+        settled(row),
         phase="ended" if row.wanted else "stopped",
         since_ms=meta.append_ms,
         exit_code=event.exit_code,
         end_reason=event.reason,
+        end_detail=event.detail,
         silent=False,
         wake=None,
     )
@@ -201,7 +214,7 @@ def _exited(state: State, event: AppExited, meta: "Meta") -> str:
         pass
     elif row.restarting:
         new = replace(new, end_reason="restart", restarting=False)
-    elif draining:
+    elif node.draining or node.forced:
         new = replace(new, end_reason="moved")
     elif row.phase != "condemned":
         new = _with_failure(state, new, meta)
@@ -240,7 +253,7 @@ def _declared_down(state: State, event: AppDeclaredDown, meta: "Meta") -> str:
     ):
         return "its time to start has not passed"
     new = replace(
-        row,
+        settled(row),
         phase="condemned",
         since_ms=meta.append_ms,
         end_reason=event.reason,
@@ -286,7 +299,7 @@ def _left_pending(state: State, event: AppLeftPending, _meta: "Meta") -> str:
         return fault
     if row is None or not row.wanted or row.pending_reason == event.reason:
         return "nothing new"
-    state.put("apps", event.app, replace(row, pending_reason=event.reason))
+    state.put("apps", event.app, replace(row, pending_reason=event.reason, fell_out=event.fell_out))
     return ""
 
 

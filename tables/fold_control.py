@@ -290,6 +290,8 @@ def _timer_fired(state: State, event: TimerFired, meta: "Meta") -> str:
     if isinstance(new, BrakeRow) and new.band == "most" and new.engaged >= 0:
         due = meta.append_ms + state.policy.brake_step_ms
         new = replace(new, allowance=1, wake=Wake(meta.offset, due))
+    if isinstance(new, NodeRow) and new.emptying:
+        new = replace(new, forced=True)
     state.put(event.table, event.key, new)
     return ""
 

@@ -16,6 +16,7 @@ from sdk.contract.events import (
     NodeRequested,
     PoolEnlarged,
 )
+from tables.fold_moves import takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.rows import AppRow, GrantRow
@@ -78,7 +79,7 @@ def _grant_fault(state: State, event: NodeGranted) -> str:
     if fault := _waiting_fault(state, event.grant, node.pool):
         return fault
     row = state.grants[str(event.grant)]
-    if node.draining or node.silent:
+    if not takes_apps(node):
         return f"{event.node} takes no apps"
     if event.slots != row.slots or used_slots(state, event.node) + row.slots > node.slots:
         return f"{event.node} has no room"

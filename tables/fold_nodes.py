@@ -19,7 +19,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import node_id, split_node_id
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
-from tables.state import State, holds_slot, is_order_open
+from tables.state import State, has_standby_on, holds_slot, is_order_open
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -90,6 +90,15 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             seen=event.position.offset,
             draining=row.draining if row is not None and unbroken else False,
             failures=row.failures if row is not None else 0,
+            cpu_percent=event.cpu_percent,
+            memory_mib=event.memory_mib,
+            # A person's word counts for the id; a quarantine is judged anew once the node is back.
+            cordoned=row.cordoned if row is not None else False,
+            quarantined=row.quarantined if row is not None and unbroken else False,
+            recent_failures=row.recent_failures if row is not None else [],
+            emptying=row.emptying if row is not None and unbroken else False,
+            forced=row.forced if row is not None and unbroken else False,
+            wake=row.wake if row is not None and unbroken and (row.quarantined or row.emptying) else None,
         ),
     )
     pool = state.pools[event.pool]
@@ -176,10 +185,12 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
 
 
 def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
-    """Nodes of a pool that live or are being created; `staying` leaves out those that drain."""
+    """Nodes of a pool that live or are being created; `staying` leaves out those that drain or are in quarantine."""
     coming = sum(state.orders[str(offset)].pool == pool for offset in state.open_orders)
     live = state.live_nodes.get(pool, ())
-    return coming + (sum(not state.nodes[node].draining for node in live) if staying else len(live))
+    if not staying:
+        return coming + len(live)
+    return coming + sum(not (state.nodes[node].draining or state.nodes[node].quarantined) for node in live)
 
 
 def _order_withdrawn(state: State, event: NodeOrderWithdrawn, _meta: "Meta") -> str:
@@ -244,6 +255,10 @@ def _declared_down(state: State, event: NodeDeclaredDown, meta: "Meta") -> str:
             failures=row.failures + 1,
             draining=False,
             confirmed=False,
+            quarantined=False,
+            emptying=False,
+            forced=False,
+            recent_failures=[*row.recent_failures, meta.append_ms][-state.policy.node_quarantine_after :],
             wake=wake_of(event.wake_ms, meta),
         ),
     )
@@ -282,7 +297,9 @@ def _node_left(state: State, event: NodeLeft, meta: "Meta") -> str:
 def is_empty(state: State, node: NodeRow) -> bool:
     """Whether no app takes a slot of the node."""
     apps = (state.apps[key] for key in state.apps_of_node.get(node.node, ()))
-    return not any(app.lineage == node.lineage and holds_slot(app) for app in apps)
+    return not any(
+        has_standby_on(app, node) or (app.lineage == node.lineage and holds_slot(app)) for app in apps
+    )
 
 
 def _pool_held_back(state: State, event: PoolHeldBack, meta: "Meta") -> str:

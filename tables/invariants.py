@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
+from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
 from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
-from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, used_slots
+from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of, taken_on
 
 
 def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list[str]:
@@ -15,8 +16,10 @@ def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list
     """
     if touched is None:
         keys = {(table, key) for table, key, _ in state.all_rows()}
-        return [*_check(state, keys), *_ports(state), *_rest(state)]
-    return [*_check(state, _widened(state, touched)), *_rest(state)]
+        return [*_check(state, keys), *_ports(state), *_room(state), *_rest(state)]
+    keys = _widened(state, touched)
+    room = _room(state) if any(table == "apps" for table, _ in keys) else ()
+    return [*_check(state, keys), *room, *_rest(state)]
 
 
 def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
@@ -25,10 +28,10 @@ def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
     for table, key in list(keys):
         if table == "orders" and (node := state.node_of_order.get(int(key))) is not None:
             keys.add(("nodes", node))
-        elif table == "apps" and state.apps[key].node:
-            keys.add(("nodes", state.apps[key].node))
         elif table == "grants" and key in state.grants and state.grants[key].node:
             keys.add(("nodes", state.grants[key].node))
+        elif table == "apps":
+            keys.update(("nodes", node) for node in nodes_of(state.apps[key]))
         elif table == "nodes" and key in state.nodes:
             keys.add(("orders", str(state.nodes[key].order)))
     for table, key in list(keys):
@@ -61,8 +64,8 @@ def _node(state: State, key: str, node: NodeRow) -> Iterator[str]:
         yield f"node {key}: no order {node.order}"
     if not node.lineage <= node.registration <= state.offset:
         yield f"node {key}: lineage {node.lineage}, registration {node.registration}"
-    if node.status == "active" and used_slots(state, key) > node.slots:
-        yield f"node {key}: {used_slots(state, key)} of {node.slots} slots taken"
+    if node.status == "active" and not taken_on(state, key).fits(capacity_of(node)):
+        yield f"node {key}: {taken_on(state, key)} of {capacity_of(node)} taken"
     if (node.status == "active") != (key in state.live_nodes.get(node.pool, ())):
         yield f"node {key}: the index of living nodes is wrong"
 
@@ -80,14 +83,36 @@ def _app(state: State, key: str, app: AppRow) -> Iterator[str]:
         yield f"app {key}: generation {app.generation} lies ahead of the log"
     if holds_slot(app) and app.node not in state.nodes:
         yield f"app {key}: placed on unknown node {app.node}"
-    if app.node and key not in state.apps_of_node.get(app.node, ()):
-        yield f"app {key}: missing in the index of {app.node}"
+    for node in nodes_of(app):
+        if key not in state.apps_of_node.get(node, ()):
+            yield f"app {key}: missing in the index of {node}"
+    if app.standby is not None and (app.phase != "running" or app.standby.node == app.node):
+        yield f"app {key}: a copy is made ready on {app.standby.node} while it is {app.phase}"
     if app.silent and app.phase not in ("running", "condemned"):
         yield f"app {key}: silent while {app.phase}"
     if app.gave_up and holds_slot(app) and is_hosted(state, app):
         yield f"app {key}: given up and running"
     if (key in state.open_apps) == is_at_rest(state, app):
         yield f"app {key}: the index of open apps is wrong"
+
+
+def _room(state: State) -> list[str]:
+    """The room that is taken and the copies of groups, counted anew."""
+    taken: dict[tuple[str, int], Need] = {}
+    copies: dict[str, dict[tuple[str, int], int]] = {}
+    held = [((app.node, app.lineage), placed_spec_of(app)) for app in state.apps.values() if holds_slot(app)]
+    standbys = [app.standby for app in state.apps.values() if app.standby is not None]
+    for home, spec in [*held, *(((each.node, each.lineage), each.spec) for each in standbys)]:
+        taken[home] = taken.get(home, NOTHING).plus(need_of(spec))
+        if spec.group:
+            group = copies.setdefault(spec.group, {})
+            group[home] = group.get(home, 0) + 1
+    for grant in state.grants.values():
+        if grant.node:
+            home = (grant.node, grant.lineage)
+            taken[home] = taken.get(home, NOTHING).plus(Need(grant.slots, 0, 0))
+    broken = ["the index of taken room is wrong"] if taken != state.taken else []
+    return [*broken, "the index of groups is wrong"] if copies != state.copies else broken
 
 
 def _order(state: State, key: str, order: OrderRow) -> Iterator[str]:

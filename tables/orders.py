@@ -1,8 +1,10 @@
 """Orders as the fold sees them: what each node and pool ought to run. Pure."""
 
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, Orders, PoolOrders
+from sdk.contract.specs import AppSpec
+from tables.room import placed_spec_of
 from tables.rows import AppRow, NodeRow
-from tables.state import State, holds_slot, is_order_wanted
+from tables.state import State, has_standby_on, holds_slot, is_order_wanted, nodes_of
 
 
 def orders_for(state: State, reporter: str, *, topic_id: str) -> Orders | None:
@@ -23,21 +25,25 @@ def _node_orders(state: State, row: NodeRow, topic_id: str) -> NodeOrders:
         as_of=state.offset,
         ended=row.status != "active",
         silence_limit_ms=state.policy.silence_limit_ms,
-        apps=[_app_order(state.apps[app]) for app in apps if _ought_to_run(row, state.apps[app])],
+        apps=[order for app in apps if (order := _app_order(row, state.apps[app])) is not None],
     )
 
 
-def _ought_to_run(node: NodeRow, app: AppRow) -> bool:
+def _app_order(node: NodeRow, app: AppRow) -> AppOrder | None:
+    """What the node ought to run of an app: its copy in force, or the one that is made ready there."""
+    if not app.wanted or app.restarting or node.draining or node.forced:
+        return None
+    if app.standby is not None and has_standby_on(app, node):
+        return _copy_order(app, app.standby.spec, app.standby.generation)
     if app.lineage != node.lineage or not holds_slot(app):
-        return False
-    return app.wanted and not app.restarting and not node.draining
+        return None
+    return _copy_order(app, placed_spec_of(app), app.generation)
 
 
-def _app_order(app: AppRow) -> AppOrder:
-    spec = app.placed_spec or app.spec
+def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:
     return AppOrder(
         app=app.app,
-        generation=app.generation,
+        generation=generation,
         command=spec.command,
         env=spec.env,
         secrets=spec.secrets,
@@ -46,6 +52,7 @@ def _app_order(app: AppRow) -> AppOrder:
         stop_grace_ms=spec.stop_grace_ms,
         on_isolation=spec.on_isolation,
         kill=app.phase == "condemned",
+        docker=spec.docker,
     )
 
 
@@ -79,8 +86,8 @@ def reporters_touched(state: State, changed: set[tuple[str, str]]) -> set[str]:
             touched.add(key)
         elif table == "orders":
             touched.add(state.orders[key].pool)
-        elif table == "apps" and state.apps[key].node:
-            touched.add(state.apps[key].node)
+        elif table == "apps":
+            touched |= nodes_of(state.apps[key])
         elif table == "policy":
             touched.update(state.nodes)
     return touched

@@ -1,54 +1,123 @@
-"""Where an app goes: filters, then a score, then a stable tie-break. Pure.
+"""Where an app goes: filters (`tables.candidates`), then a score (`tables.score`), then a stable tie-break. Pure.
 
-A node takes an app if its registration is in force, it neither drains nor is silent, the witness has heard it
-within the overdue limit, and it has room. Among those the strategy decides: `spread` takes the most free slots,
-`binpack` the fewest. A node where the app failed lately comes after all others.
+The answer is the one of a plain look at every node (`tests/tables/plain_placement.py` is that look, and a property test
+compares the two), found without one: nodes stand in the order of their cost, and of those that anything but their
+cost speaks for or against there are few, which are looked at one by one.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sdk.contract.events import Position
+from sdk.contract.events import NodeScore, Position
+from tables.candidates import Field, standing_fault, wish_fault
 from tables.plan import Plan
+from tables.room import need_of
 from tables.rows import AppRow
+from tables.score import distance_of, failures_of, rank_of
 
-#: Nodes named in a placement, for the record.
-_SHOWN = 3
+#: Nodes that a placement names with their scores.
+SHOWN = 3
 
 
 class Choice(NamedTuple):
-    """A node for an app, where the witness stood, and the free slots of the best few."""
+    """A node for an app, where the witness stood, the scores of the best few, and why how many others fell out."""
 
     node: str
     fence: Position
-    scores: dict[str, int]
+    ranking: list[NodeScore]
+    fell_out: dict[str, int]
 
 
-def choose_node(plan: Plan, app: AppRow, *, only: str = "") -> Choice | str:
-    """The node for `app` (`only` that one, if given), or the reason why there is none."""
-    candidates, no_room = [], 0
-    for node in [only] if only else plan.state.nodes:
-        row = plan.state.nodes[node]
-        if row.status != "active" or row.draining or row.silent or node in plan.leaving:
-            continue
-        free = plan.free_slots(node) + plan.kept_slots(app, node)
-        free -= 0 if only else plan.reserved.get(node, 0)
-        if free < app.spec.slots:
-            no_room += 1
-            continue
-        fence = plan.witness.confirm_heard(node)
-        if fence is not None:
-            candidates.append((_rank(plan, app, node, free), node, free, fence))
-    if not candidates:
-        need = f"{app.spec.slots} free slot" + "s" * (app.spec.slots > 1)
-        return f"no active node has {need}" if no_room else "no node is active"
-    candidates.sort(key=lambda candidate: candidate[:2])
-    _, node, _, fence = candidates[0]
-    return Choice(node, fence, {name: free for _, name, free, _ in candidates[:_SHOWN]})
+class Refusal(NamedTuple):
+    """Why no node can take an app: words that do not change with every copy that comes and goes, and counts."""
+
+    reason: str
+    fell_out: dict[str, int]
 
 
-def _rank(plan: Plan, app: AppRow, node: str, free: int) -> tuple[int, int]:
-    """Smaller is better: where it failed lately comes last, then the strategy."""
-    failed = app.failed_on.index(node) + 1 if node in app.failed_on else 0
-    if app.spec.on_failure == "same-node" and node == app.node:
-        failed = -1
-    return failed, free if plan.state.policy.strategy == "binpack" else -free
+def choose_node(plan: Plan, app: AppRow, *, only: str = "", away: bool = False) -> Choice | Refusal:
+    """The node for `app` (`only` that one, if given; `away` from its own), or the reason why there is none."""
+    if only:
+        return _take_only(plan, app, only, away=away)
+    field = plan.candidates.field_for(app.spec)
+    fell_out = field.fell_out_for(need_of(app.spec))
+    scores = Search(plan, app, field).best(but=app.node if away else "")
+    if not scores:
+        return Refusal(_reason(plan, app, field), fell_out)
+    node = scores[0].node
+    return Choice(node, plan.candidates.heard[node], scores, fell_out)
+
+
+def _take_only(plan: Plan, app: AppRow, node: str, *, away: bool) -> Choice | Refusal:
+    """The node if it can take the app; room that is reserved there is for such as come from a dead node."""
+    row = plan.state.nodes[node]
+    fence = plan.witness.confirm_heard(node)
+    if standing_fault(plan, row) or fence is None or (away and node == app.node):
+        return Refusal(f"{node} takes no apps", {})
+    if wish_fault(row, app.spec.driver, app.spec.constraints):
+        return Refusal(f"{node} is not what it asks for", {})
+    if not need_of(app.spec).fits(plan.free(node, reserved=away).plus(plan.kept_for(app, node))):
+        return Refusal(f"{node} has no room", {})
+    return Choice(node, fence, [], {})
+
+
+def _reason(plan: Plan, app: AppRow, field: Field) -> str:
+    """Which filter the last nodes fell out at."""
+    if not plan.candidates.heard:
+        return "no node is active"
+    if field.index.free:
+        return f"no active node has {need_of(app.spec).words()} free"
+    wishes = [str(each) for each in app.spec.constraints]
+    return f"no active node has driver={app.spec.driver}" + "".join(f" and {wish}" for wish in wishes)
+
+
+class Search:
+    """The best nodes for one app, and what each is worth to it."""
+
+    def __init__(self, plan: Plan, app: AppRow, field: Field) -> None:
+        self._plan = plan
+        self._spec = app.spec
+        self._need = need_of(app.spec)
+        self._field = field
+        self._failed = failures_of(plan.state, app)
+        self._copies: Mapping[str, int] = (
+            plan.copies_of(app.spec.group) if app.spec.group and app.spec.spread else {}
+        )
+        self._near: Mapping[str, int] | None = (
+            plan.copies_of(app.spec.affinity) if app.spec.affinity else None
+        )
+        self._pools = {plan.state.nodes[node].pool for node in self._near or ()}
+
+    def best(self, *, but: str = "") -> list[NodeScore]:
+        """The scores of the best few nodes that have room, the best first, without `but`."""
+        index = self._field.index
+        #: Nodes that something speaks for or against, but for copies of the app's group.
+        odd = {*self._failed, *(self._near or ())}
+        nodes = [node for node in odd if node != but and index.has_room(node, self._need)]
+        odd.add(but)
+        nodes += index.first(self._need, SHOWN, but=odd, nor=self._copies)
+        for pool in sorted(self._pools):
+            there = self._plan.candidates.field_for(self._spec, pool=pool).index
+            nodes += there.first(self._need, SHOWN, but=odd, nor=self._copies)
+        scores = self._sorted(nodes)
+        # Any node without a copy of the group, where the app did not fail, is better than any with one.
+        if len(scores) < SHOWN or rank_of(scores[SHOWN - 1])[:2] >= (0, 1):
+            beside = (node for node in self._copies if node not in odd and index.has_room(node, self._need))
+            scores = self._sorted([*nodes, *beside])
+        return scores[:SHOWN]
+
+    def _sorted(self, nodes: Iterable[str]) -> list[NodeScore]:
+        return sorted(map(self.score, dict.fromkeys(nodes)), key=rank_of)
+
+    def score(self, node: str) -> NodeScore:
+        """What a node that meets the app's wishes is worth to it."""
+        load = self._plan.candidates.loads[node]
+        row = self._plan.state.nodes[node]
+        return NodeScore(
+            node,
+            self._failed.get(node, 0),
+            self._copies.get(node, 0),
+            distance_of(node, row.pool, self._near, self._pools),
+            self._field.index.cost[node],
+            *(load if load is not None else ()),
+        )

@@ -3,8 +3,11 @@
 from typing import TypedDict
 
 from sdk.contract.events import Decision, NodeOrdered
+from sdk.contract.specs import AppSpec
+from tables.candidates import Candidates
+from tables.room import NOTHING, Need, capacity_of, need_of
 from tables.rows import AppRow
-from tables.state import State, granted_slots, used_slots
+from tables.state import State, granted_room, taken_on
 from tables.witness import Witness
 
 
@@ -30,18 +33,25 @@ class Plan:
         }
         #: Nodes that this call declares down or takes away.
         self.leaving: set[str] = set()
+        #: Nodes that this call puts into quarantine.
+        self.quarantining: set[str] = set()
+        #: Nodes from which this call lets an app move.
+        self.preparing: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
         #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.
         self.struck: set[str] = set()
-        #: Free slots of nodes looked at, less what this call has placed there.
-        self._free: dict[str, int] = {}
+        #: Room that this call has given away, by node.
+        self._given: dict[str, Need] = {}
+        #: Room kept for the apps of a dead node, by the node that replaces it.
+        self._reserved: dict[str, Need] = {}
+        #: The same while the replacement is being created, by its order, or by the dead node and its lineage.
+        self.promised: dict[int | tuple[str, int], Need] = {}
         #: What is left of the grants that this call used.
         self._left: dict[int, int] = {}
-        #: Slots kept for the apps of a dead node, by the node that replaces it.
-        self.reserved: dict[str, int] = {}
-        #: The same while the replacement is being created, by its order, or by the dead node and its lineage.
-        self.promised: dict[int | tuple[str, int], int] = {}
+        #: Group -> node -> copies, what this call has placed included.
+        self._copies: dict[str, dict[str, int]] = {}
+        self._candidates: Candidates | None = None
 
     def add(self, decision: Decision) -> None:
         """Decide."""
@@ -49,24 +59,71 @@ class Plan:
         if isinstance(decision, NodeOrdered) and decision.replaces:
             self.replacing.add((decision.replaces, decision.replaces_lineage))
 
-    def free_slots(self, node: str) -> int:
-        """Free slots of an active node, this call's placements taken off."""
-        if node not in self._free:
-            self._free[node] = self.state.nodes[node].slots - used_slots(self.state, node)
-        return self._free[node]
+    @property
+    def candidates(self) -> Candidates:
+        """The nodes that stand; looked at when the first app is placed, after all decisions about nodes."""
+        if self._candidates is None:
+            self._candidates = Candidates(self)
+        return self._candidates
 
-    def kept_slots(self, app: AppRow, node: str) -> int:
-        """Slots of a node that a grant keeps for the app and that this call has not used."""
-        kept = granted_slots(self.state, app, node)
-        return min(kept, self._left.get(app.grant, kept))
+    # --- room ---------------------------------------------------------------------------------------
+
+    def free(self, node: str, *, reserved: bool = True) -> Need:
+        """What is free on an active node, without what this call has placed there and has `reserved`."""
+        free = capacity_of(self.state.nodes[node]).minus(taken_on(self.state, node))
+        given = self._given.get(node)
+        if given is not None:
+            free = free.minus(given)
+        kept = self._reserved.get(node) if reserved else None
+        return free if kept is None else free.minus(kept)
+
+    def give(self, node: str, need: Need) -> None:
+        """Take room on a node."""
+        self._given[node] = self._given.get(node, NOTHING).plus(need)
+        self._touch(node)
+
+    def kept_for(self, app: AppRow, node: str) -> Need:
+        """Room on a node that a grant keeps for the app and that this call has not used."""
+        kept = granted_room(self.state, app, node).slots
+        return Need(min(kept, self._left.get(app.grant, kept)), 0, 0)
 
     def place(self, app: AppRow, node: str) -> None:
-        """Take room for an app, first what a grant keeps for it; wherever it goes, the grant is used."""
-        self.take(node, app.spec.slots - self.kept_slots(app, node))
+        """Place the next copy of an app in force; wherever it goes, its grant is used."""
+        self.take(node, app.spec, kept=self.kept_for(app, node))
         grant = self.state.grants.get(str(app.grant))
         if grant is not None:
             self._left[app.grant] = max(0, self._left.get(app.grant, grant.slots) - app.spec.slots)
 
-    def take(self, node: str, slots: int) -> None:
-        """Take room on a node."""
-        self._free[node] = self.free_slots(node) - slots
+    def take(self, node: str, spec: AppSpec, *, kept: Need = NOTHING) -> None:
+        """Place a copy on a node, in the room that was kept for it and then in what is free."""
+        self._given[node] = self._given.get(node, NOTHING).plus(need_of(spec)).minus(kept)
+        if spec.group:
+            copies = self.copies_of(spec.group)
+            copies[node] = copies.get(node, 0) + 1
+        self._touch(node)
+
+    def reserve(self, node: str, need: Need) -> None:
+        """Keep room on a node, which may only be on its way, for an app that is to move there."""
+        self._reserved[node] = self._reserved.get(node, NOTHING).plus(need)
+        self._touch(node)
+
+    def release(self, node: str, need: Need) -> None:
+        """Keep it no longer."""
+        self._reserved[node] = self._reserved[node].minus(need)
+        self._touch(node)
+
+    def _touch(self, node: str) -> None:
+        if self._candidates is not None:
+            self._candidates.touch(node)
+
+    def copies_of(self, group: str) -> dict[str, int]:
+        """Node -> copies of the group that take room there."""
+        copies = self._copies.get(group)
+        if copies is None:
+            nodes = self.state.nodes
+            copies = self._copies[group] = {
+                node: count
+                for (node, lineage), count in self.state.copies.get(group, {}).items()
+                if node in nodes and nodes[node].lineage == lineage
+            }
+        return copies

@@ -66,6 +66,18 @@ class NodeRow(_Row, frozen=True):
     down_reason: str = ""
     #: Times it was declared down.
     failures: int = 0
+    #: What it may use in all: hundredths of a core, and MiB; 0 if unknown.
+    cpu_percent: int = 0
+    memory_mib: int = 0
+    #: A person wants no more apps on it.
+    cordoned: bool = False
+    #: It was declared down too often and takes no apps until its wake.
+    quarantined: bool = False
+    #: A person wants it empty: its apps move, each ready elsewhere first; `forced` if not even that.
+    emptying: bool = False
+    forced: bool = False
+    #: Append times of the last times it was declared down, as many as the policy counts.
+    recent_failures: list[int] = []
     wake: Wake | None = None
 
 
@@ -112,6 +124,16 @@ class PoolRow(_Row, frozen=True):
     wake: Wake | None = None
 
 
+class Standby(_Row, frozen=True):
+    """A copy that is made ready on another node while the generation in force runs on."""
+
+    #: Offset of the accepted `AppPrepared`.
+    generation: int
+    node: str
+    lineage: int
+    spec: AppSpec
+
+
 class AppRow(_Row, frozen=True):
     """An app: what is wanted, and the generation in force."""
 
@@ -135,6 +157,8 @@ class AppRow(_Row, frozen=True):
     seen: int = -1
     exit_code: int | None = None
     end_reason: str = ""
+    #: How the last copy ended, in its agent's words.
+    end_detail: str = ""
     #: Failures of its own, ever; a node's death is not among them.
     failures: int = 0
     #: Failures in a row without a good run between them.
@@ -145,9 +169,18 @@ class AppRow(_Row, frozen=True):
     failed_on: list[str] = []
     gave_up: bool = False
     pending_reason: str = ""
+    #: Why -> how many nodes could not take it, when the reason was first seen.
+    fell_out: dict[str, int] = {}
     submitted_at_ms: int = 0
     #: The grant whose room its first copy takes, 0 for none.
     grant: int = 0
+    #: Somebody wants it elsewhere: on `move_to`, or on any other node if that is empty.
+    moving: bool = False
+    move_to: str = ""
+    #: While it has one, `wake` is the time by which that must have beaten.
+    standby: Standby | None = None
+    #: The last standby of this generation came to nothing; no other is tried until somebody asks.
+    standby_failed: bool = False
     wake: Wake | None = None
 
 

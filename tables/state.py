@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from sdk.contract.policy import Policy
+from tables.room import NOTHING, Need, need_of, placed_spec_of
 from tables.rows import (
     ONLY,
     TABLES,
@@ -26,6 +27,8 @@ from tables.rows import (
 )
 
 Key = tuple[str, str]
+#: A node and its lineage: what room is taken under.
+Home = tuple[str, int]
 
 
 class State:
@@ -40,9 +43,13 @@ class State:
         #: Everything that changed since somebody cleared it, one set per listener.
         self.listeners: list[set[Key]] = []
         self.apps_of_node: dict[str, set[str]] = {}
+        #: Room that copies take, by the node and lineage they were placed under.
+        self.taken: dict[Home, Need] = {}
+        #: Group -> node and lineage -> copies that take room there.
+        self.copies: dict[str, dict[Home, int]] = {}
         #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
         self.open_apps: set[str] = set()
-        #: Nodes that a decision may be due about: silent, draining, or their provider says they are gone.
+        #: Nodes that a decision may be due about: silent, draining, failed before, gone in the eyes of their provider.
         self.open_nodes: set[str] = set()
         #: Pool -> its nodes whose registration is in force; all the others are history.
         self.live_nodes: dict[str, set[str]] = {}
@@ -120,9 +127,9 @@ class State:
         self._index(table, key, old, row)
         for listener in self.listeners:
             listener.add((table, key))
-            if isinstance(old, AppRow) and isinstance(row, AppRow) and old.node not in ("", row.node):
-                # The row names only the node it is on now, and the orders of the one it left differ too.
-                listener.add(("nodes", old.node))
+            if isinstance(old, AppRow) and isinstance(row, AppRow):
+                # The row names only the nodes it is on now, and the orders of the one it left differ too.
+                listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row; only requests, lone sources and grants are ever forgotten."""
@@ -130,8 +137,8 @@ class State:
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))
-            if isinstance(row, GrantRow) and row.node:
-                self.grants_of_node[row.node].discard(key)
+            if isinstance(row, GrantRow):
+                self._index_grant(key, row, None)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -173,8 +180,8 @@ class State:
                 self._reopen_apps_of(key)
             case OrderRow():
                 self._index_order(row)
-            case GrantRow() if row.node:
-                self.grants_of_node.setdefault(row.node, set()).add(key)
+            case GrantRow():
+                self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case _:
                 pass
         wake = getattr(row, "wake", None)
@@ -196,18 +203,50 @@ class State:
         if row.replaces and self.replacement.get(dead, -1) <= row.order:
             self.replacement[dead] = row.order
 
+    def _index_grant(self, key: str, old: GrantRow | None, row: GrantRow | None) -> None:
+        if old is not None and old.node:
+            self.grants_of_node[old.node].discard(key)
+            self._occupy((old.node, old.lineage), Need(old.slots, 0, 0), "", sign=-1)
+        if row is not None and row.node:
+            self.grants_of_node.setdefault(row.node, set()).add(key)
+            self._occupy((row.node, row.lineage), Need(row.slots, 0, 0), "", sign=1)
+
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
-        if old is None or old.node != row.node:
-            if old is not None and old.node:
-                self.apps_of_node[old.node].discard(key)
-            if row.node:
-                self.apps_of_node.setdefault(row.node, set()).add(key)
+        were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
+        for node in were - are:
+            self.apps_of_node[node].discard(key)
+        for node in are - were:
+            self.apps_of_node.setdefault(node, set()).add(key)
+        before = _occupancy(old) if old is not None else []
+        after = _occupancy(row)
+        if before != after:
+            for each in before:
+                self._occupy(*each, sign=-1)
+            for each in after:
+                self._occupy(*each, sign=1)
         self._open_or_close(key, row)
+
+    def _occupy(self, home: Home, need: Need, group: str, *, sign: int) -> None:
+        """Count room and copies of a group in (1) or out (-1)."""
+        taken = self.taken.get(home, NOTHING)
+        taken = taken.plus(need) if sign > 0 else taken.minus(need)
+        if taken == NOTHING:
+            self.taken.pop(home, None)
+        else:
+            self.taken[home] = taken
+        if group:
+            copies = self.copies.setdefault(group, {})
+            copies[home] = copies.get(home, 0) + sign
+            if not copies[home]:
+                del copies[home]
+            if not copies:
+                del self.copies[group]
 
     def _open_or_close_node(self, row: NodeRow) -> None:
         order = self.orders.get(str(row.order))
         gone = order is not None and order.ended
-        if row.status == "active" and (row.silent or row.draining or gone):
+        judged = row.silent or row.draining or gone or row.quarantined or row.recent_failures
+        if row.status == "active" and judged:
             self.open_nodes.add(row.node)
         else:
             self.open_nodes.discard(row.node)
@@ -240,6 +279,13 @@ def is_hosted(state: State, app: AppRow) -> bool:
     return node is not None and node.status == "active" and node.lineage == app.lineage
 
 
+def is_unreliable(state: State, node: NodeRow) -> bool:
+    """Whether the node was declared down so often within the window that it ought to take no apps for a while."""
+    after, window_ms = state.policy.node_quarantine_after, state.policy.node_failure_window_ms
+    last = node.recent_failures[-after:]
+    return len(last) == after and last[-1] - last[0] <= window_ms
+
+
 def holds_slot(app: AppRow) -> bool:
     """Whether the generation in force takes room on its node."""
     return app.phase in ("placed", "running", "condemned")
@@ -247,39 +293,72 @@ def holds_slot(app: AppRow) -> bool:
 
 def is_at_rest(state: State, app: AppRow) -> bool:
     """Whether no decision can be due about the app until one of its rows changes."""
-    if app.gave_up or (not app.wanted and not is_hosted(state, app)):
+    if (app.gave_up or (not app.wanted and not is_hosted(state, app))) and app.standby is None:
         return True
+    if app.standby is not None:
+        return False
     if app.phase == "running":
-        return app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
+        undisturbed = app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
+        return undisturbed and not wants_away(state, app)
     return app.phase == "stopped" or (not app.wanted and app.phase in ("pending", "ended"))
+
+
+def nodes_of(app: AppRow) -> set[str]:
+    """The node of the generation in force, and that of the copy being made ready."""
+    nodes = {app.node, app.standby.node if app.standby is not None else ""}
+    return nodes - {""}
+
+
+def _occupancy(app: AppRow) -> list[tuple[Home, Need, str]]:
+    """Where copies of the app take room, how much, and for which group."""
+    found = []
+    if holds_slot(app):
+        spec = placed_spec_of(app)
+        found.append(((app.node, app.lineage), need_of(spec), spec.group))
+    if app.standby is not None:
+        standby = app.standby
+        found.append(((standby.node, standby.lineage), need_of(standby.spec), standby.spec.group))
+    return found
+
+
+def has_standby_on(app: AppRow, node: NodeRow) -> bool:
+    """Whether a copy is being made ready on the node, in its unbroken lineage."""
+    standby = app.standby
+    return standby is not None and (standby.node, standby.lineage) == (node.node, node.lineage)
+
+
+def wants_away(state: State, app: AppRow) -> bool:
+    """Whether the copy in force, which runs undisturbed, is to give way to one on another node, ready first."""
+    if not (app.wanted and app.phase == "running" and not app.restarting and not app.silent):
+        return False
+    node = state.nodes[app.node]
+    return (app.moving or node.emptying) and not node.draining and not node.forced
+
+
+def taken_on(state: State, node: str) -> Need:
+    """Room that the apps of the node's lineage take, and what is kept there for who was granted it."""
+    return state.taken.get((node, state.nodes[node].lineage), NOTHING)
 
 
 def used_slots(state: State, node: str) -> int:
     """Slots that the apps of the node's lineage take, and those kept for who was granted them."""
-    row = state.nodes[node]
-    taken = sum(
-        (app.placed_spec or app.spec).slots
-        for app in (state.apps[key] for key in state.apps_of_node.get(node, ()))
-        if app.lineage == row.lineage and holds_slot(app)
-    )
-    kept = (state.grants[key] for key in state.grants_of_node.get(node, ()))
-    return taken + sum(grant.slots for grant in kept if grant.lineage == row.lineage)
+    return taken_on(state, node).slots
 
 
 def is_kept(state: State, grant: GrantRow) -> bool:
-    """Whether the room of a grant still stands: its node serves in the same lineage and takes apps."""
+    """Whether the room of a grant still stands: its node serves in the same lineage and may be given apps again."""
     node = state.nodes.get(grant.node)
-    return (
-        node is not None and node.status == "active" and node.lineage == grant.lineage and not node.draining
-    )
+    if node is None or node.status != "active" or node.lineage != grant.lineage:
+        return False
+    return not (node.draining or node.cordoned or node.quarantined)
 
 
-def granted_slots(state: State, app: AppRow, node: str) -> int:
-    """Slots of the node that are kept for the next copy of the app."""
+def granted_room(state: State, app: AppRow, node: str) -> Need:
+    """Room on the node that is kept for the next copy of the app."""
     grant = state.grants.get(str(app.grant))
     if grant is None or grant.node != node or not is_kept(state, grant):
-        return 0
-    return min(grant.slots, app.spec.slots)
+        return NOTHING
+    return Need(min(grant.slots, app.spec.slots), 0, 0)
 
 
 def is_order_open(state: State, order: OrderRow) -> bool:

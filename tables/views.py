@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
-from tables.state import State, is_hosted
+from tables.state import State, is_hosted, taken_on
 
 #: Fold tables with a state topic of their own; all others share `platform`.
 _OWN = {"nodes": "nodes", "apps": "apps"}
@@ -191,10 +191,16 @@ def app_status(state: State, row: AppRow) -> str:
     return {"placed": "starting", "condemned": "failed"}.get(row.phase, row.phase)
 
 
-def node_status(row: NodeRow) -> str:
+def node_status(state: State, row: NodeRow) -> str:
     """A node's status in one word for people."""
     if row.status != "active":
         return row.status
     if row.draining:
         return "draining"
-    return "silent" if row.silent else "active"
+    if row.silent:
+        return "silent"
+    if row.quarantined:
+        return "quarantined"
+    if row.emptying and taken_on(state, row.node).slots:
+        return "emptying"
+    return "cordoned" if row.cordoned else "active"

@@ -14,10 +14,13 @@ from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.fold_nodes import registration_fault
 from tables.silence import PartitionWatch
-from tables.state import State
+from tables.state import State, nodes_of
+from tables.witness import Load
 
 #: A partition counts as read to its end if a tick of ours that we read back was sent at most this long ago.
 FRESH_MS = 1_000
+#: Load per core above which it does not matter how much more work waits.
+_LOAD_MAX = 100.0
 
 
 class Watcher:
@@ -60,10 +63,10 @@ class Watcher:
                 watch.forget(key, claim=node.claim)
             watch.heard.add(key)
         elif table == "apps":
-            app = self.state.apps[key]
-            node_row = self.state.nodes.get(app.node)
-            if node_row is not None and node_row.partition in self.watches:
-                self.watches[node_row.partition].heard.add(app.node)
+            for name in nodes_of(self.state.apps[key]):
+                node_row = self.state.nodes.get(name)
+                if node_row is not None and node_row.partition in self.watches:
+                    self.watches[node_row.partition].heard.add(name)
         elif table == "pools":
             pool = self.state.pools[key]
             watch = self.watches.get(pool.partition)
@@ -113,9 +116,20 @@ class Watcher:
             return None
         return Position(partition, watch.next_offset - 1)
 
+    def measured_load(self, node: str) -> Load | None:
+        """What the newest report in force says of the machine's load; None if it does not know."""
+        watch = self.watches[partition_of(node)]
+        reported, row = watch.reports.get(node), self.state.nodes.get(node)
+        if reported is None or row is None or reported.report.registration != row.registration:
+            return None
+        assert isinstance(reported.report, Report)
+        return load_of(reported.report, Position(watch.partition, reported.offset))
+
     def has_beaten(self, app: str, generation: int) -> bool | None:
         """Whether the newest report of its node names this generation as beating; None if not fresh."""
-        node = self.state.apps[app].node
+        row = self.state.apps[app]
+        standby = row.standby
+        node = standby.node if standby is not None and standby.generation == generation else row.node
         if not self.is_fresh(partition_of(node)):
             return None
         entry = self._entry(node, app, generation)
@@ -157,8 +171,16 @@ class Watcher:
         return overdue, nodes
 
     def _heard_ms(self, watch: PartitionWatch, node: str) -> int | None:
-        """Clock at which a node was last heard: its report, its hello, or where waiting for it began."""
+        """Clock at which a node was last heard: its report, its hello, or where waiting for it began.
+
+        A hello that names neither its claim nor its registration is another's under its name.
+        """
         session, greeted = watch.sessions.get(node), watch.hellos.get(node)
+        row = self.state.nodes.get(node)
+        if greeted is not None and row is not None:
+            hello = greeted.hello
+            if hello.claim != row.claim and hello.registration != row.registration:
+                greeted = None
         if session is None:
             return greeted.clock_ms if greeted is not None else None
         return session.last_ms if greeted is None else max(session.last_ms, greeted.clock_ms)
@@ -189,8 +211,19 @@ def registration_of(hello: Hello, partition: int, offset: int) -> NodeRegistered
         slots=hello.slots,
         drivers=hello.drivers,
         boot_id=hello.boot_id,
+        cpu_percent=hello.cpu_percent,
+        memory_mib=hello.memory_mib,
         position=Position(partition, offset),
     )
+
+
+def load_of(report: Report, position: Position) -> Load | None:
+    """The load that a report states, in thousandths; None if it states none."""
+    if not report.load and not report.memory_mib:
+        return None
+    memory = report.memory_used_mib * 1_000 // report.memory_mib if report.memory_mib > 0 else 0
+    cpu = round(min(max(report.load, 0.0), _LOAD_MAX) * 1_000)
+    return Load(cpu, min(max(memory, 0), 1_000), position)
 
 
 def is_late(entry: AppEntry, policy: Policy) -> bool:

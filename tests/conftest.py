@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from streams.local.broker import LocalBroker
 from streams.local.ports import find_free_ports
+
+if TYPE_CHECKING:
+    from tests.docker.daemon import Daemon
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -32,6 +36,20 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def docker_daemon() -> Iterator[Daemon]:
+    """Return a real docker daemon with an image of this machine's Python; skip, and say why, where none can be had."""
+    from tests.docker.daemon import NoDaemonError, start_daemon
+
+    try:
+        daemon, is_ours = start_daemon()
+    except NoDaemonError as error:
+        pytest.skip(f"no docker daemon: {error}")
+    yield daemon
+    if is_ours:
+        daemon.stop()
 
 
 def create_broker(folder: Path, version: str = "4.1.1") -> LocalBroker:

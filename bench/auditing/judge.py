@@ -21,6 +21,7 @@ from sdk.contract.events import Band, Position
 from sdk.contract.events import Event as AnyEvent
 from tables.decide import decide
 from tables.fold import Meta, Outcome
+from tables.witness import Load
 from tests.simulation.log_rules import Finding, LogRules, Said, judge_orders, judge_split
 
 #: Splits of the log at which a fold is saved and loaded.
@@ -131,6 +132,11 @@ class Calm:
         """Everybody was heard."""
         del node
         return Position(0, 0)
+
+    def measured_load(self, node: str) -> Load | None:
+        """Of nobody is it known how busy he is."""
+        del node
+        return None  # nothing that is judged rests on it
 
     def has_beaten(self, app: str, generation: int) -> bool | None:
         """Every copy has."""

@@ -32,6 +32,15 @@ class AppRestartRequested(EventBase, frozen=True):
     app: str
 
 
+class AppMoveRequested(EventBase, frozen=True):
+    """Somebody wants an app on another node, made ready there before its copy here stops."""
+
+    request: str
+    app: str
+    #: The node, or empty for any other.
+    node: str = ""
+
+
 class NodesRequested(EventBase, frozen=True):
     """Somebody wants `count` more nodes in a pool."""
 
@@ -55,6 +64,29 @@ class NodeShutdownRequested(EventBase, frozen=True):
 
     request: str
     node: str
+
+
+class NodeCordoned(EventBase, frozen=True):
+    """Somebody wants no more apps on a node; those that are there stay."""
+
+    request: str
+    node: str
+
+
+class NodeUncordoned(EventBase, frozen=True):
+    """Somebody wants a node to take apps again; also ends a quarantine."""
+
+    request: str
+    node: str
+
+
+class NodeDrainRequested(EventBase, frozen=True):
+    """Somebody wants a node empty: it is cordoned, and its apps move one by one, each ready before it stops here."""
+
+    request: str
+    node: str
+    #: Do not wait for that: stop them and start them elsewhere.
+    force: bool = False
 
 
 class NodeDownConfirmed(EventBase, frozen=True):

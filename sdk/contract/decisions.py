@@ -6,6 +6,8 @@ Each carries the `term` it was made in and counts only if that term is in force 
 
 from typing import Literal
 
+import msgspec
+
 from sdk.contract.facts import Band, EventBase, Position
 from sdk.contract.whole import Whole
 
@@ -59,6 +61,22 @@ class NodeDeclaredDown(_Decision, frozen=True, kw_only=True):
     reason: Literal["silent", "exited", "confirmed"]
     #: The provider shall destroy what is left of it.
     destroy: bool
+
+
+class NodeQuarantined(_Decision, frozen=True, kw_only=True):
+    """A node was declared down so often lately that it takes no apps for a while."""
+
+    node: str
+    registration: Whole
+    #: How often within the window of the policy.
+    failures: Whole
+
+
+class NodeReleased(_Decision, frozen=True, kw_only=True):
+    """The time of a quarantine is over; its failures are forgiven."""
+
+    node: str
+    registration: Whole
 
 
 class NodeLeft(_Decision, frozen=True, kw_only=True):
@@ -118,6 +136,25 @@ class GrantExpired(_Decision, frozen=True, kw_only=True):
     reason: Literal["unused", "node-gone"]
 
 
+class NodeScore(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node was worth to an app: numbers compared from the first to `cost`, the smaller the better."""
+
+    node: str
+    #: -1 where the app wants to stay, else how lately it failed there: 0 never, 3 last.
+    failed: Whole = 0
+    #: Copies of the app's group on the node.
+    copies: Whole = 0
+    #: 0 beside the group it wants to be near, 1 in a pool with it, 2 elsewhere.
+    distance: Whole = 0
+    #: What the strategy makes of the load; the smaller the better.
+    cost: Whole = 0
+    #: The measured load that went into `cost`: thousandths of the processor and of the memory in use.
+    cpu_permille: Whole = 0
+    memory_permille: Whole = 0
+    #: The report that says so; None if no load was known.
+    measured: Position | None = None
+
+
 class AppPlaced(_Decision, frozen=True, kw_only=True):
     """An app shall run on a node; the offset of this record is its generation."""
 
@@ -127,8 +164,34 @@ class AppPlaced(_Decision, frozen=True, kw_only=True):
     #: The generation that this one replaces, 0 for the first.
     replaces: Whole
     reason: Literal["new", "failure", "node-down", "restart", "moved"]
-    #: Free slots of the best three nodes considered, for the record.
+    #: Free slots of the best three nodes; only in placements made before there was `ranking`.
     scores: dict[str, Whole] = {}  # noqa: RUF012  # a frozen msgspec struct: each instance gets its own
+    #: The best three nodes, the chosen one first.
+    ranking: list[NodeScore] = []  # noqa: RUF012  # the same
+    #: Why -> how many of the active nodes could not take it.
+    fell_out: dict[str, Whole] = {}  # noqa: RUF012  # the same
+
+
+class AppPrepared(_Decision, frozen=True, kw_only=True):
+    """A copy is made ready beside the one in force; the offset of this record is its generation if it takes over."""
+
+    app: str
+    node: str
+    registration: Whole
+    #: The generation that it is to replace.
+    beside: Whole
+    #: As in `AppPlaced`.
+    ranking: list[NodeScore] = []  # noqa: RUF012  # as there
+    fell_out: dict[str, Whole] = {}  # noqa: RUF012  # as there
+
+
+class AppStandbyDropped(_Decision, frozen=True, kw_only=True):
+    """A copy that was made ready is given up; the one in force goes on."""
+
+    app: str
+    #: That of the copy which is given up.
+    generation: Whole
+    reason: Literal["never-beat", "node-down", "not-needed"]
 
 
 class AppDeclaredDown(_Decision, frozen=True, kw_only=True):
@@ -160,6 +223,8 @@ class AppLeftPending(_Decision, frozen=True, kw_only=True):
 
     app: str
     reason: str
+    #: Why -> how many of the active nodes could not take it, when the reason was first seen.
+    fell_out: dict[str, Whole] = {}  # noqa: RUF012  # as above
 
 
 class BrakeEngaged(_Decision, frozen=True, kw_only=True):

@@ -13,14 +13,18 @@ optional, a changed meaning is a new version. Offsets named `based_on`, `policy`
 import msgspec
 
 from sdk.contract.admitted import (
+    AppMoveRequested,
     AppRestartRequested,
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    NodeCordoned,
     NodeDownConfirmed,
+    NodeDrainRequested,
     NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
+    NodeUncordoned,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -32,6 +36,8 @@ from sdk.contract.decisions import (
     AppHeldBack,
     AppLeftPending,
     AppPlaced,
+    AppPrepared,
+    AppStandbyDropped,
     BrakeEngaged,
     BrakeReleased,
     GrantExpired,
@@ -41,6 +47,9 @@ from sdk.contract.decisions import (
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
+    NodeQuarantined,
+    NodeReleased,
+    NodeScore,
     PlannerStarted,
     PoolDegraded,
     PoolEnlarged,
@@ -69,8 +78,11 @@ __all__ = [
     "AppGaveUp",
     "AppHeldBack",
     "AppLeftPending",
+    "AppMoveRequested",
     "AppPlaced",
+    "AppPrepared",
     "AppRestartRequested",
+    "AppStandbyDropped",
     "AppStarted",
     "AppStopRequested",
     "AppSubmitted",
@@ -82,16 +94,22 @@ __all__ = [
     "Event",
     "GrantExpired",
     "GrantRefused",
+    "NodeCordoned",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
+    "NodeDrainRequested",
     "NodeExited",
     "NodeGranted",
     "NodeLeft",
     "NodeOrderWithdrawn",
     "NodeOrdered",
+    "NodeQuarantined",
     "NodeRegistered",
+    "NodeReleased",
     "NodeRequested",
+    "NodeScore",
     "NodeShutdownRequested",
+    "NodeUncordoned",
     "NodesRequested",
     "OverdueShareChanged",
     "PlannerStarted",
@@ -115,6 +133,8 @@ Decision = (
     NodeOrdered
     | NodeOrderWithdrawn
     | NodeDeclaredDown
+    | NodeQuarantined
+    | NodeReleased
     | NodeLeft
     | PoolHeldBack
     | PoolDegraded
@@ -123,6 +143,8 @@ Decision = (
     | GrantRefused
     | GrantExpired
     | AppPlaced
+    | AppPrepared
+    | AppStandbyDropped
     | AppDeclaredDown
     | AppHeldBack
     | AppGaveUp
@@ -144,9 +166,13 @@ Event = (
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
+    | AppMoveRequested
     | NodesRequested
     | NodeRequested
     | NodeShutdownRequested
+    | NodeCordoned
+    | NodeUncordoned
+    | NodeDrainRequested
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
@@ -170,9 +196,13 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
+    "watchkeep.app.move-requested.v1": (AppMoveRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
     "watchkeep.node.requested.v1": (NodeRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
+    "watchkeep.node.cordoned.v1": (NodeCordoned, "node"),
+    "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
+    "watchkeep.node.drain-requested.v1": (NodeDrainRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
@@ -183,6 +213,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),
     "watchkeep.node-order.withdrawn.v1": (NodeOrderWithdrawn, "pool"),
     "watchkeep.node.declared-down.v1": (NodeDeclaredDown, "node"),
+    "watchkeep.node.quarantined.v1": (NodeQuarantined, "node"),
+    "watchkeep.node.released.v1": (NodeReleased, "node"),
     "watchkeep.node.left.v1": (NodeLeft, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
@@ -191,6 +223,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.grant.refused.v1": (GrantRefused, "pool"),
     "watchkeep.grant.expired.v1": (GrantExpired, "node"),
     "watchkeep.app.placed.v1": (AppPlaced, "app"),
+    "watchkeep.app.prepared.v1": (AppPrepared, "app"),
+    "watchkeep.app.standby-dropped.v1": (AppStandbyDropped, "app"),
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),
     "watchkeep.app.gave-up.v1": (AppGaveUp, "app"),

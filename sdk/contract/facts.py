@@ -40,6 +40,9 @@ class NodeRegistered(EventBase, frozen=True):
     drivers: list[str]
     boot_id: str
     position: Position
+    #: What the node may use in all: hundredths of a core, and MiB; 0 if unknown.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class ProvisionerRegistered(EventBase, frozen=True):
@@ -100,6 +103,8 @@ class AppExited(EventBase, frozen=True):
     reason: Literal["exited", "lost"]
     position: Position
     exit_code: Whole | None = None
+    #: How it ended, or why it could not be started, in its agent's words; only ever shown.
+    detail: str = ""
 
 
 class NodeExited(EventBase, frozen=True):

@@ -48,6 +48,8 @@ class AppEntry(msgspec.Struct, frozen=True, array_like=True):
     age_ms: Whole
     pid: Whole = 0
     exit_code: Whole | None = None
+    #: How it ended, or why it could not be started, in its agent's words.
+    reason: str = ""
 
 
 class NodeEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -81,6 +83,9 @@ class Hello(_Record, frozen=True, tag="h"):
     slots: Whole
     drivers: list[str]
     boot_id: str
+    #: What the node may use in all: hundredths of a core, and MiB; 0 if unknown, then nothing is counted.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class Report(_Record, frozen=True, tag="r"):
@@ -95,6 +100,9 @@ class Report(_Record, frozen=True, tag="r"):
     apps: list[AppEntry]
     #: One-minute load of the machine per core, 0 if unknown.
     load: float = 0.0
+    #: Memory of the machine, and how much of it is in use; 0 if unknown.
+    memory_mib: Whole = 0
+    memory_used_mib: Whole = 0
 
 
 class PoolReport(_Record, frozen=True, tag="p"):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.specs import DockerSpec
 from sdk.contract.whole import Whole
 
 
@@ -31,6 +32,8 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     secrets: dict[str, str] = {}
     #: Path in the working directory -> content.
     files: dict[str, str] = {}
+    #: For the driver `docker`.
+    docker: DockerSpec | None = None
 
 
 class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -49,13 +49,22 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     brake_hold_ms: Whole = 60_000
     brake_step_ms: Whole = 10_000
     brake_calm_ms: Whole = 10_000
-    #: `spread` puts an app on the node with the most free slots, `binpack` on the fullest that has room.
+    #: `spread` puts an app on the emptiest node, `binpack` on the fullest that has room (`tables/score.py`).
     strategy: str = "spread"
     #: Nodes a pool may have at most, those being created included.
     pool_nodes_max: Whole = 100
     #: Room on a node is kept this long for who asked for it: a deployer submits its app within seconds, and
     #: who died holds up the others no longer.
     grant_within_ms: Whole = 60_000
+    #: `new-node` replaces a dead node by a new one that gets all its apps; `spread` puts them at once on the nodes that
+    #: have room, and the pool is filled up with an empty node. Source: the mission asks for the first.
+    on_node_failure: str = "new-node"
+    #: A node that was declared down so often within the window takes no apps for the time of its quarantine.
+    node_quarantine_after: Whole = 3
+    node_failure_window_ms: Whole = 600_000
+    node_quarantine_ms: Whole = 1_800_000
+    #: Apps of a drained node that could not be made ready elsewhere by then are moved by force.
+    drain_within_ms: Whole = 3_600_000
 
 
 #: Allowed range of each number, so that no policy on the log can stop recovery or make it run wild.
@@ -83,9 +92,16 @@ _RANGES = {
     "brake_calm_ms": (0, 3_600_000),
     "pool_nodes_max": (1, 100_000),
     "grant_within_ms": (1_000, 3_600_000),
+    "node_quarantine_after": (1, 1_000),
+    "node_failure_window_ms": (1, 86_400_000),
+    "node_quarantine_ms": (1, 604_800_000),
+    "drain_within_ms": (1, 604_800_000),
 }
 
 STRATEGIES = ("spread", "binpack")
+NODE_FAILURES = ("new-node", "spread")
+#: Keys that take one of a few words.
+WORDS = {"strategy": STRATEGIES, "on_node_failure": NODE_FAILURES}
 
 
 def check_policy(policy: Policy) -> None:
@@ -98,10 +114,11 @@ def check_policy(policy: Policy) -> None:
         raise ValueError(
             f"policy.overdue_ms: {policy.overdue_ms} must be below silence_limit_ms ({policy.silence_limit_ms})"
         )
-    if policy.strategy not in STRATEGIES:
-        raise ValueError(
-            f"policy.strategy: {policy.strategy!r:.40} is unknown; allowed: {', '.join(STRATEGIES)}"
-        )
+    for key, words in WORDS.items():
+        if getattr(policy, key) not in words:
+            raise ValueError(
+                f"policy.{key}: {getattr(policy, key)!r:.40} is unknown; allowed: {', '.join(words)}"
+            )
 
 
 def policy_from(values: dict[str, int | bool | str]) -> Policy:

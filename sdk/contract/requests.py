@@ -33,6 +33,14 @@ class RestartApp(_Request, frozen=True):
     app: str
 
 
+class MoveApp(_Request, frozen=True):
+    """Bring an app to another node: ready there before it stops here."""
+
+    app: str
+    #: The node, or empty for any other.
+    node: str = ""
+
+
 class CreateNode(_Request, frozen=True):
     """Add nodes to a pool."""
 
@@ -54,6 +62,26 @@ class ShutdownNode(_Request, frozen=True):
     """Empty a node and take it away for good."""
 
     node: str
+
+
+class CordonNode(_Request, frozen=True):
+    """Put no more apps on a node; those that are there stay."""
+
+    node: str
+
+
+class UncordonNode(_Request, frozen=True):
+    """Let a node take apps again; also ends its quarantine."""
+
+    node: str
+
+
+class DrainNode(_Request, frozen=True):
+    """Cordon a node and move its apps one by one, each ready elsewhere before it stops here."""
+
+    node: str
+    #: Do not wait for that: stop them and start them elsewhere.
+    force: bool = False
 
 
 class ConfirmNodeDown(_Request, frozen=True):
@@ -90,9 +118,13 @@ Request = (
     RunApp
     | StopApp
     | RestartApp
+    | MoveApp
     | CreateNode
     | RequestNode
     | ShutdownNode
+    | CordonNode
+    | UncordonNode
+    | DrainNode
     | ConfirmNodeDown
     | ForgetSource
     | ReleaseBrake
@@ -104,9 +136,13 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.run-app.v1": RunApp,
     "watchkeep.request.stop-app.v1": StopApp,
     "watchkeep.request.restart-app.v1": RestartApp,
+    "watchkeep.request.move-app.v1": MoveApp,
     "watchkeep.request.create-node.v1": CreateNode,
     "watchkeep.request.request-node.v1": RequestNode,
     "watchkeep.request.shutdown-node.v1": ShutdownNode,
+    "watchkeep.request.cordon-node.v1": CordonNode,
+    "watchkeep.request.uncordon-node.v1": UncordonNode,
+    "watchkeep.request.drain-node.v1": DrainNode,
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
     "watchkeep.request.forget-source.v1": ForgetSource,
     "watchkeep.request.release-brake.v1": ReleaseBrake,

@@ -1,6 +1,6 @@
 """What people and programs ask for: the spec of an app. Pure; checked before it enters the log."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -11,6 +11,95 @@ from sdk.contract.whole import Whole
 SPEC_BYTES_MAX = 64 << 10
 #: Longest path of a file. Source: far below what Linux takes, 4,096 with the directories above it.
 PATH_LENGTH_MAX = 200
+#: Longest name of an image or a user. Source: what docker takes for the name of an image.
+_NAME_MAX = 255
+#: Docker refuses less than 6 MiB.
+_MEMORY_MIB_MIN = 6
+
+
+#: How an app can be run.
+DRIVERS = ("process", "docker")
+
+
+class DockerSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How an app runs as a container; it gets no new privileges and no restart of docker's own."""
+
+    #: Must be on the node's machine: nothing is ever pulled.
+    image: str
+    #: `host` shares the machine's network; in `bridge` the container has an address of its own.
+    network: Literal["host", "bridge"] = "host"
+    #: `name`, `uid` or `uid:gid`; empty for what the image says.
+    user: str = ""
+    #: The file system cannot be written, apart from 64 MiB under /tmp.
+    read_only: bool = True
+    #: Memory, swap included; over it the app is killed. 0: no limit of its own.
+    memory_mib: Whole = 0
+    #: Share of one core, 100 is one whole core. 0: no limit of its own.
+    cpu_percent: Whole = 0
+
+
+#: The largest machines that can be rented have fewer cores, and less memory, than this: a thousand, and 64 TiB.
+CPU_PERCENT_MAX = 100_000
+MEMORY_MIB_MAX = 64 << 20
+PRIORITY_MAX = 100
+#: In the middle, so that there is room on both sides.
+PRIORITY_DEFAULT = 50
+
+
+#: What a constraint may look at: the node's pool, its id, its address, and the drivers it offers.
+ConstraintKey = Literal["pool", "node", "ip", "driver"]
+#: Most constraints of one app, and most values of one: more is a pool that ought to be made.
+CONSTRAINTS_MAX = 16
+CONSTRAINT_VALUES_MAX = 64
+
+
+class Constraint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A sentence that must be true of a node before an app may go there; several must all be true."""
+
+    key: ConstraintKey
+    #: With `=` the node has one of the values, with `!=` it has none of them.
+    values: list[str]
+    op: Literal["=", "!="] = "="
+
+    def __str__(self) -> str:
+        """As it is written on the command line."""
+        return f"{self.key}{self.op}{','.join(self.values)}"
+
+
+def parse_constraint(text: str) -> Constraint:
+    """The constraint in `pool=home`, `node!=a,b` and the like.
+
+    Raises:
+        ValueError: it is none; the text says what is allowed.
+    """
+    key, equals, values = text.partition("=")
+    op: Literal["=", "!="] = "!=" if key.endswith("!") else "="
+    try:
+        constraint = msgspec.convert(
+            {"key": key.removesuffix("!").strip(), "values": values.split(","), "op": op}, Constraint
+        )
+    except msgspec.ValidationError:
+        equals = ""
+    if not equals:
+        raise ValueError(
+            f"constraint: {text!r:.80} is none; write KEY=VALUE,... or KEY!=VALUE,... "
+            f"with KEY one of {', '.join(get_args(ConstraintKey))}"
+        )
+    check_constraint(constraint)
+    return constraint
+
+
+def check_constraint(constraint: Constraint) -> None:
+    """Raise ValueError, naming what is allowed, unless the constraint has values that can be met."""
+    if not 1 <= len(constraint.values) <= CONSTRAINT_VALUES_MAX:
+        raise ValueError(
+            f"constraints: {constraint.key} names {len(constraint.values)} values; "
+            f"allowed: 1 to {CONSTRAINT_VALUES_MAX}"
+        )
+    if any(not value or "," in value or value != value.strip() for value in constraint.values):
+        raise ValueError(
+            f"constraints: {constraint.key} has a value that is empty, has a comma or spaces around it"
+        )
 
 
 class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -33,6 +122,21 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     start_within_ms: Whole = 30_000
     stop_grace_ms: Whole = 5_000
     slots: Whole = 1
+    #: For the driver `docker` only, and needed there.
+    docker: DockerSpec | None = None
+    #: Processor time it needs, in hundredths of a core; 0 is not said. No node is given more than it has.
+    cpu_percent: Whole = 0
+    #: Memory it needs; 0 is not said. No node is given more than it has.
+    memory_mib: Whole = 0
+    #: Who gets room first when there is not enough: the higher number.
+    priority: Whole = PRIORITY_DEFAULT
+    #: Apps that are copies of one thing share a name here.
+    group: str = ""
+    constraints: list[Constraint] = []
+    #: Rather on a node where this group runs, else in a pool where it does.
+    affinity: str = ""
+    #: Rather on a node with fewer copies of its own group.
+    spread: bool = True
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -45,17 +149,61 @@ def check_spec(spec: AppSpec) -> None:
         raise ValueError("env: names must be non-empty and without =, nothing may hold NUL")
     _check_secrets(spec)
     _check_files(spec)
-    if spec.driver != "process":
-        raise ValueError(f"driver: {spec.driver!r:.40} is unknown; allowed: process")
+    _check_driver(spec)
+    _check_placing(spec)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),
         ("slots", spec.slots, 1, 1_000),
+        ("cpu_percent", spec.cpu_percent, 0, CPU_PERCENT_MAX),
+        ("memory_mib", spec.memory_mib, 0, MEMORY_MIB_MAX),
+        ("priority", spec.priority, 0, PRIORITY_MAX),
     ):
         if not low <= value <= high:
             raise ValueError(f"{field}: {value} is out of range; allowed: {low} to {high}")
     if len(msgspec.json.encode(spec)) > SPEC_BYTES_MAX:
         raise ValueError(f"spec: larger than {SPEC_BYTES_MAX} bytes")
+
+
+def _check_driver(spec: AppSpec) -> None:
+    """Raise ValueError unless there is such a driver and it has what it needs."""
+    if spec.driver not in DRIVERS:
+        raise ValueError(f"driver: {spec.driver!r:.40} is unknown; allowed: {', '.join(DRIVERS)}")
+    if spec.driver == "docker" and spec.docker is None:
+        raise ValueError("docker: the driver docker needs this table, with an image at least")
+    if spec.docker is not None:
+        if spec.driver != "docker":
+            raise ValueError(f"docker: is for the driver docker, not for {spec.driver}")
+        _check_docker(spec.docker)
+
+
+def _check_docker(docker: DockerSpec) -> None:
+    """Raise ValueError unless a container can be made of this."""
+    for field, text in (("image", docker.image), ("user", docker.user)):
+        if len(text) > _NAME_MAX or not text.isprintable() or " " in text:
+            raise ValueError(
+                f"docker.{field}: {text!r:.80} is no name; allowed: up to {_NAME_MAX} letters, no blanks"
+            )
+    if not docker.image or docker.image.startswith("-"):
+        raise ValueError("docker.image: needs the name of an image that is on the node's machine")
+    for field, value, low, high in (
+        ("memory_mib", docker.memory_mib, _MEMORY_MIB_MIN, 1 << 20),
+        ("cpu_percent", docker.cpu_percent, 1, 100_000),
+    ):
+        if value and not low <= value <= high:
+            raise ValueError(
+                f"docker.{field}: {value} is out of range; allowed: 0 (no limit), {low} to {high}"
+            )
+
+
+def _check_placing(spec: AppSpec) -> None:
+    for field, name in (("group", spec.group), ("affinity", spec.affinity)):
+        if name:
+            check_name(name, what=field)
+    if len(spec.constraints) > CONSTRAINTS_MAX:
+        raise ValueError(f"constraints: {len(spec.constraints)}; allowed: at most {CONSTRAINTS_MAX}")
+    for constraint in spec.constraints:
+        check_constraint(constraint)
 
 
 def _check_secrets(spec: AppSpec) -> None:
@@ -71,6 +219,8 @@ def _check_secrets(spec: AppSpec) -> None:
 
 
 def _check_files(spec: AppSpec) -> None:
+    if spec.files and spec.driver != "process":
+        raise ValueError(f"files: are for the driver process; with {spec.driver} they belong into the image")
     for path in spec.files:
         parts = path.split("/")
         if (

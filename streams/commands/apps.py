@@ -1,4 +1,4 @@
-"""`cli.py apps`: run, list, show, stop and restart applications and services. Shell."""
+"""`cli.py apps`: run, list, show, stop, restart and move applications and services. Shell."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import USAGE, CommandError
-from streams.commands.nodes import no_wait_option, timeout_option
+from streams.commands import NOT_FOUND, USAGE, CommandError
+from streams.commands.app_specs import make_specs, placing_options
+from streams.commands.options import no_wait_option, timeout_option
 from streams.commands.scaling import app_logs, scale_app
 from streams.commands.shared import (
     FORMATS,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=HelpfulGroup)
 def apps() -> None:
-    r"""Run, list, show, stop and restart applications.
+    r"""Run, list, show, stop, restart and move applications.
 
     \b
     Examples:
@@ -83,18 +84,33 @@ def list_apps(
 
 @apps.command("show")
 @click.argument("app", shell_complete=complete_apps)
+@click.option("--why", "why", is_flag=True, help="Also why it is where it is: every node, as it stood then.")
 @output_option("table", "json")
 @platform_options
-def show_app(app: str, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+def show_app(app: str, why: bool, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
     r"""Show one app: its command, where it runs, how often it failed.
 
     \b
-    Example:
+    Examples:
       python cli.py apps show application-thermostat-1
+      python cli.py apps show application-thermostat-1 --why
     """
-    reading = run(read(settings_of(bootstrap_servers, prefix)))
+    from streams.commands.app_why import explain, why_document, why_text
+
+    settings = settings_of(bootstrap_servers, prefix)
+    reading = run(read(settings))
     warn_unwatched(reading)
-    show(reading.state, find_app(reading.state, app), output)
+    row = reading.state.apps[find_app(reading.state, app)]
+    if why and not row.generation:
+        raise CommandError(f"{row.app} was never placed; `apps show` says what it waits for.", NOT_FOUND)
+    reasons = run(explain(settings, row.generation)) if why else None
+    if reasons is None:
+        show(reading.state, row.app, output)
+    elif output == "json":
+        click.echo(to_json({**app_view(reading.state, row), "placement": why_document(reasons)}))
+    else:
+        show(reading.state, row.app, output)
+        click.echo(f"\n{why_text(reasons)}")
 
 
 def show(state: State, app: str, output: str) -> None:
@@ -114,7 +130,12 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         if view["generation"]
         else "-",
         "failures": str(view["failure_count"]),
+        "needs": view["needs"],
+        "wishes": view["wishes"],
+        "moving to": view["moving_to"],
         "why": view["reason"],
+        "how": view["detail"],
+        "fell out": ", ".join(f"{word} {count}" for word, count in view["fell_out"].items()),
         "exit code": "" if view["exit_code"] is None else str(view["exit_code"]),
     }
     lines = [f"{view['app']}  {coloured(view['status'])}"]
@@ -136,7 +157,7 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
     show_default=True,
     help="Where it comes back after a failure of its own.",
 )
-@click.option("--slots", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Room it takes.")
+@placing_options
 @click.option("--grant", type=click.IntRange(1), help="Take the room that `nodes request` was granted.")
 @click.option("--count", type=click.IntRange(1, 1_000), help="Run NAME-1 to NAME-N.")
 @click.option("--dry-run", is_flag=True, help="Of a file: only say what would start, change or stop.")
@@ -148,8 +169,7 @@ def run_app(
     command: tuple[str, ...],
     env: tuple[str, ...],
     service: bool,
-    on_failure: str,
-    slots: int,
+    constraints: tuple[str, ...],
     grant: int | None,
     count: int | None,
     dry_run: bool,
@@ -157,6 +177,7 @@ def run_app(
     timeout_s: float,
     bootstrap_servers: str | None,
     prefix: str | None,
+    **wish: str | int | bool,
 ) -> None:
     r"""Run COMMAND as application-NAME and wait for its first beat, or make the apps what a file says.
 
@@ -167,6 +188,8 @@ def run_app(
     Examples:
       python cli.py apps run thermostat-1 -- python3 examples/thermostat/app.py
       python cli.py apps run load --count 8 -e RATE=5 -- python3 load.py
+      python cli.py apps run web --count 3 --group web --cpu 50 --memory 200 -- python3 web.py
+      python cli.py apps run report --constraint pool=away --priority 20 -- python3 report.py
       python cli.py apps run deployer --service -- python3 deployer.py
       python cli.py apps run examples/apps.toml --dry-run
     """
@@ -183,58 +206,13 @@ def run_app(
     specs = make_specs(
         name,
         command,
-        env=env,
         kind="service" if service else "application",
-        on_failure=on_failure,
-        slots=slots,
         count=count,
+        env=env,
+        constraints=constraints,
+        wish=wish,
     )
     run(_run(settings, specs, grant=grant or 0, timeout_s=timeout_s, no_wait=no_wait))
-
-
-def make_specs(
-    name: str,
-    command: tuple[str, ...],
-    *,
-    env: tuple[str, ...],
-    kind: str,
-    on_failure: str,
-    slots: int,
-    count: int | None,
-) -> list[AppSpec]:
-    """The specs that the arguments ask for.
-
-    Raises:
-        CommandError: something is not right; the message names it.
-    """
-    import msgspec
-
-    from sdk.contract.ids import check_name
-    from sdk.contract.specs import AppSpec, check_spec
-
-    if not command:
-        raise CommandError("What shall it run? Write `apps run NAME -- COMMAND ARGUMENTS`.", USAGE)
-    pairs = [pair.partition("=") for pair in env]
-    if bad := [key for key, equals, _ in pairs if not equals]:
-        raise CommandError(f"--env {bad[0]} needs a value: --env {bad[0]}=VALUE.", USAGE)
-    bare = name.removeprefix(f"{kind}-")
-    names = [bare] if count is None else [f"{bare}-{number}" for number in range(1, count + 1)]
-    wish = {
-        "command": list(command),
-        "env": {key: value for key, _, value in pairs},
-        "on_failure": on_failure,
-        "slots": slots,
-    }
-    try:
-        specs = [
-            msgspec.convert({**wish, "app": f"{kind}-{check_name(name, what=kind)}"}, AppSpec)
-            for name in names
-        ]
-        for spec in specs:
-            check_spec(spec)
-    except ValueError as error:
-        raise CommandError(f"{error}.", USAGE) from None
-    return specs
 
 
 async def _run(
@@ -326,6 +304,50 @@ async def restart(
             return
         await wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
         click.echo(app)
+
+
+@apps.command("move")
+@click.argument("app", shell_complete=complete_apps)
+@click.option("--to", "node", default="", metavar="NODE", help="The node; any other if not given.")
+@no_wait_option
+@timeout_option(RUN_WITHIN_S)
+@platform_options
+def move_app(
+    app: str, node: str, no_wait: bool, timeout_s: float, bootstrap_servers: str | None, prefix: str | None
+) -> None:
+    r"""Bring an app to another node: a second copy is made ready there before the one here stops.
+
+    \b
+    Examples:
+      python cli.py apps move application-thermostat-1
+      python cli.py apps move thermostat-1 --to node-127.0.0.1_8084
+    """
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_move(settings, app, node, timeout_s=timeout_s, no_wait=no_wait))
+
+
+async def _move(settings: Settings, name: str, node: str, *, timeout_s: float, no_wait: bool) -> None:
+    from sdk.contract.requests import MoveApp
+    from streams.asking import open_conversation
+
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        app = find_app(talk.state, name)
+        offset = await _ask(talk, MoveApp(app, node), app, timeout_s=timeout_s, quiet=not no_wait)
+        if no_wait:
+            return
+        done = await talk.until(lambda: has_moved(talk.state, app, after=offset), timeout_s=timeout_s)
+        row = talk.state.apps[app]
+        if row.generation <= offset:
+            why = f": {row.pending_reason}" if row.pending_reason else ""
+            ending = f"has not moved within {timeout_s:g} s; the wish stands" if not done else "has not moved"
+            raise CommandError(f"{app} {ending}{why}.")
+        click.echo(f"{app} {coloured(app_status(talk.state, row))} on {row.node}")
+
+
+def has_moved(state: State, app: str, *, after: int) -> bool:
+    """Whether an app runs in a copy placed after an offset, or nobody tries to move it any more."""
+    row = state.apps[app]
+    return row.generation > after or not row.moving
 
 
 async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: float, quiet: bool) -> int:

@@ -1,4 +1,4 @@
-"""`cli.py nodes`: list, show, create and shut down nodes. Shell."""
+"""`cli.py nodes`: list, show, create, cordon, drain and shut down nodes. Shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import click
 
 from sdk.contract.codec import Recorded
 from sdk.contract.ids import pool_id
-from streams.commands import NOT_FOUND, CommandError
+from streams.commands import CommandError
+from streams.commands.node_standing import cordon_node, drain_node, uncordon_node
+from streams.commands.options import check_known, no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,
@@ -26,8 +28,6 @@ from streams.render import clock, coloured, duration, node_view, node_views, nod
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sdk.contract.requests import Request
     from streams.asking import Conversation
     from streams.log_source import Entry
@@ -40,7 +40,7 @@ CREATE_WITHIN_S = 120.0
 
 @click.group(cls=HelpfulGroup)
 def nodes() -> None:
-    r"""List, show, create and shut down nodes.
+    r"""List, show, create, cordon, drain and shut down nodes.
 
     \b
     Examples:
@@ -50,6 +50,10 @@ def nodes() -> None:
       python cli.py nodes request --slots 2
       python cli.py nodes shutdown node-127.0.0.1_8083
     """
+
+
+for standing in (cordon_node, uncordon_node, drain_node):
+    nodes.add_command(standing)
 
 
 @nodes.command("list")
@@ -112,41 +116,18 @@ def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str
     )
     click.echo(f"  registration  {view['registration']}  (python cli.py events show {view['registration']})")
     click.echo(f"  failures      {view['failure_count']}")
+    if view["quarantined_until_ms"]:
+        until = clock(view["quarantined_until_ms"], now_ms=now)
+        click.echo(f"  quarantine    until {until}, or `python cli.py nodes uncordon {view['node']}`")
+    if view["cordoned"]:
+        click.echo("  cordoned      takes no more apps")
     if view["down_reason"]:
         click.echo(f"  down because  {view['down_reason']}")
     for app in view["apps"]:
         click.echo(f"  runs          {app['app']}  {coloured(app['status'])}")
 
 
-def check_known(state: State, node: str) -> str:
-    """Return `node` if the log knows it.
-
-    Raises:
-        CommandError: it does not.
-    """
-    if node not in state.nodes:
-        raise CommandError(
-            f"There is no node {node}; `python cli.py nodes list --all` lists them.", NOT_FOUND
-        )
-    return node
-
-
 # --- asking --------------------------------------------------------------------------------------------
-
-no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the request is admitted.")
-
-
-def timeout_option(default_s: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add `--timeout`."""
-    return click.option(
-        "--timeout",
-        "timeout_s",
-        type=click.FloatRange(min=0.1),
-        default=default_s,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long to wait for the outcome.",
-    )
 
 
 @nodes.command("create")

@@ -8,7 +8,7 @@ import click
 from msgspec.structs import replace
 
 from streams.commands import NOT_FOUND, CommandError
-from streams.commands.nodes import timeout_option
+from streams.commands.options import timeout_option
 from streams.commands.shared import HelpfulCommand, complete_apps, platform_options, read, run, settings_of
 from streams.commands.shared_apps import KINDS, RUN_WITHIN_S, find_app
 from streams.spec_files import COUNT_MAX, SpecFile

@@ -11,7 +11,7 @@ import click
 
 from streams.commands import CommandError
 from streams.commands.apps import restart, show
-from streams.commands.nodes import no_wait_option, timeout_option
+from streams.commands.options import no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,

@@ -1,6 +1,6 @@
 """The core thread: reads the log, the heartbeats and what it published, and turns. Shell.
 
-One asyncio loop in a thread of its own. Readers apply records in order; `_turn` then compares and decides. Any
+One asyncio loop in a thread of its own. Readers apply records in order; a `Round` then compares and decides. Any
 error that is not about one record ends the process: its supervisor starts it again, and the log has everything.
 """
 
@@ -19,8 +19,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from sdk.contract.codec import Asked, DecodeError, decode_event, decode_heartbeat, encode_heartbeat
-from sdk.contract.events import PlannerStarted
+from sdk.contract.codec import Asked, DecodeError, decode_heartbeat, encode_heartbeat
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.topics import VIEW_TABLES, WIDE_PARTITIONS, Topics, partition_of
 from streams.clients import (
@@ -40,12 +39,11 @@ from streams.core.letters import Letters, decode_letter
 from streams.core.pace import Pace
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
+from streams.core.round import Round
 from streams.core.snapshots import Snapshots
 from streams.core.ticker import Ticker
 from streams.core.viewing import Viewing
 from streams.topics import TopicIds, read_topic_ids
-from tables.facts import Fact, FactOutbox, find_facts
-from tables.fold import Meta, fold, fold_garbage
 from tables.silence import PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
@@ -59,8 +57,6 @@ SWITCH_S = 0.001
 TURN_WITHIN_S = 0.1
 #: State is saved this often, s. More loses nothing, it only makes the next start read more. Source: DESIGN 5.
 SAVE_EVERY_S = 1.0
-#: A leader whose ticks are acknowledged but not read back for this long ends its process, ms. Source: DESIGN 5.
-BLIND_MS = 5_000
 #: Beat of the worker itself, s. Source: DESIGN 13.
 BEAT_EVERY_S = 5.0
 #: Records handled before the loop lets others run.
@@ -178,16 +174,25 @@ class Core:
     def _build(self) -> None:
         state = self.state
         self._wake = asyncio.Event()
-        self._rows_changed = state.listen()
         self._rows_unsaved = state.listen()
         self._watcher = Watcher(state)
-        self._outbox = FactOutbox()
         self._ticker = Ticker(self._tick_producer, self._topics.heartbeats, self.writer, self.pace)
         self._planning = Planning(state, self._watcher, self._appender)
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
         self._letters = Letters(self._appender, self._topics)
         self._letters.restore(self._snapshots.load_letters())
         self._admission = Admission(state, self._planning, self._appender, self._letters)
+        self._round = Round(
+            state=state,
+            watcher=self._watcher,
+            planning=self._planning,
+            publisher=self._publisher,
+            letters=self._letters,
+            admission=self._admission,
+            ticker=self._ticker,
+            appender=self._appender,
+            heartbeats_id=self._heartbeats_id,
+        )
         self._viewing = Viewing(state, self._appender, self._topics, self._handover)
         self._back_at_end = False
         self._saved_at_s = 0.0
@@ -214,40 +219,14 @@ class Core:
             while True:
                 batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
                 for record in batches.get(events, ()):
-                    self._fold(record)
+                    self.pace.saw(record.topic, record.offset)
+                    self._round.fold(record)
                 if batches:
-                    self._follow_rows()
+                    self._round.follow_rows()
                     self._wake.set()
                     await asyncio.sleep(0)
         finally:
             await reader.stop()
-
-    def _fold(self, record: Any) -> None:
-        self.pace.saw(record.topic, record.offset)
-        meta = Meta(record.offset, record.timestamp)
-        try:
-            recorded = decode_event(record.value)
-        except DecodeError as error:
-            fold_garbage(self.state, meta, str(error))
-            self._letters.meet(record, str(error))
-            return
-        outcome = fold(self.state, recorded, meta)
-        if outcome.raised:
-            self._letters.meet(record, outcome.dropped)
-        self._outbox.read_back(recorded.id, accepted=outcome.accepted)
-        if (
-            outcome.accepted
-            and isinstance(recorded.event, PlannerStarted)
-            and self._planning.term_read(recorded.event)
-        ):
-            _log.info("leading from term %d on", meta.offset)
-            self._publisher.begin_term()
-        self._planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
-
-    def _follow_rows(self) -> None:
-        for table, key in self._rows_changed:
-            self._watcher.row_changed(table, key)
-        self._rows_changed.clear()
 
     # --- heartbeats ---------------------------------------------------------------------------------
 
@@ -284,12 +263,7 @@ class Core:
             self._letters.meet(record, str(error))
         self._watcher.apply(partition, record.offset, record.timestamp, heartbeat)
         if isinstance(heartbeat, Tick):
-            sent_ms = self._ticker.read(partition, heartbeat)
-            if sent_ms is not None:
-                first = partition not in self._watcher.fresh_at_ms
-                self._watcher.fresh_at_ms[partition] = sent_ms
-                if first:
-                    self._watcher.caught_up(partition)
+            self._round.hear_tick(partition, heartbeat)
 
     async def _beat(self) -> None:
         source, number = f"service-{self._name}", 0
@@ -356,41 +330,10 @@ class Core:
             before_ms = now_ms
 
     def _turn(self, now_ms: int, elapsed_ms: int) -> None:
-        self._watcher.now_ms = now_ms
-        leads = self._planning.leads
-        facts = find_facts(self._watcher, topic_id=self._heartbeats_id, leads=leads)
-        self._write_facts(self._outbox.due(facts, now_ms=now_ms, leads=leads))
-        self._planning.turn(elapsed_ms)
-        if leads and self._back_at_end:
-            if not self._planning.is_deciding:
-                # What is being decided changes the same orders; half of it would only be written twice.
-                self._publisher.publish()
-            self._letters.write()
-            self._admission.rescue(now_ms)
-            self._check_sight(now_ms)
-        else:
-            self._publisher.follow()
+        self._round.turn(now_ms, elapsed_ms, back_at_end=self._back_at_end)
         self._viewing.turn(readers_at_end=self._back_at_end)
         if time.monotonic() - self._saved_at_s >= SAVE_EVERY_S:
             self._save()
-
-    def _write_facts(self, facts: list[Fact]) -> None:
-        if not facts:
-            return
-        cause = self._planning.last_id
-        batch = [(fact.event_id, fact.event, cause) for fact in facts]
-        self._appender.later(self._appender.append(batch))  # type: ignore[arg-type]
-
-    def _check_sight(self, now_ms: int) -> None:
-        """End a leader that can write to a partition but has not read to its end for too long."""
-        for partition, acked_ms in enumerate(self._ticker.acknowledged_ms):
-            # After an outage the reader may come back later than the writer: that time counts from there.
-            resumed_ms = self._ticker.resumed_ms[partition]
-            fresh_ms = max(self._watcher.fresh_at_ms.get(partition, now_ms), resumed_ms)
-            if acked_ms - fresh_ms > BLIND_MS and now_ms - acked_ms < BLIND_MS:
-                raise RuntimeError(
-                    f"heartbeat partition {partition} was not read to its end for {BLIND_MS} ms"
-                )
 
     def _save(self) -> None:
         self._saved_at_s = time.monotonic()

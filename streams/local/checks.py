@@ -6,6 +6,8 @@ Each check is a function from settings to a finding; none changes anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import platform
 import shutil
 import subprocess
@@ -23,6 +25,8 @@ from streams.local.rundir import find_holder, find_leftovers, read_run
 from streams.settings import Settings
 
 PYTHON_MIN: Final = (3, 11)
+#: A daemon that is well answers in some ms.
+_DOCKER_WITHIN_S: Final = 3
 
 
 class Finding(NamedTuple):
@@ -107,6 +111,25 @@ def check_java(settings: Settings) -> Finding:
     return Finding("java", "ok" if done.returncode == 0 else "unhealthy", line)
 
 
+def check_docker(settings: Settings) -> Finding:
+    """Can nodes run apps as containers."""
+    is_wanted = settings.docker or settings.provider == "docker"
+    where = settings.docker_host or os.environ.get("DOCKER_HOST") or "the usual socket"
+    try:
+        import docker
+        from docker.errors import DockerException
+
+        named = {"DOCKER_HOST": settings.docker_host} if settings.docker_host else os.environ
+        with contextlib.closing(docker.from_env(timeout=_DOCKER_WITHIN_S, environment=named)) as client:
+            version = client.version()["Version"]
+    except (DockerException, OSError) as error:
+        if not is_wanted:
+            return Finding("docker", "note", f"not used, and none answers at {where}")
+        return Finding("docker", "unhealthy", f"no daemon answers at {where}: {error}")
+    used = "used" if is_wanted else "usable, set docker = true for it"
+    return Finding("docker", "ok", f"{version} at {where}, {used}")
+
+
 def check_kafka_files(settings: Settings) -> Finding:
     """Are Kafka's jars there and the locked ones."""
     version = settings.kafka_version
@@ -161,6 +184,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
     check_python,
     check_disk_space,
     check_java,
+    check_docker,
     check_kafka_files,
     check_ports,
     check_platform,

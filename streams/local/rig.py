@@ -66,10 +66,11 @@ class Rig:
         broker: LocalBroker | None = None,
         via: str = "",
         log_level: str = "info",
+        **settings: object,
     ) -> None:
         """Prepare a rig that keeps everything in `folder`; without `bootstrap` it has a broker of its own.
 
-        Its children reach the broker through `via` if that is given.
+        `settings` are what `up` would be given. Its children reach the broker through `via` if that is given.
         """
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class Rig:
         self.workers: dict[str, Minded] = {}
         self.provisioner: Minded | None = None
         self._via = via or bootstrap
-        self._log_level = log_level
+        self._settings = {"log_level": log_level, **settings}
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -161,7 +162,7 @@ class Rig:
             # The broker is one of ours, so it allows what `up` uses on its own.
             session_timeout_ms=3_000,
             session_heartbeat_ms=750,
-            log_level=self._log_level,  # type: ignore[arg-type]  # checked by the children
+            **self._settings,  # type: ignore[arg-type]  # checked by the children
         )
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)

@@ -115,16 +115,20 @@ def _provisioner(settings: Settings) -> ChildSpec:
 
 def write_provisioner_config(settings: Settings, path: Path) -> None:
     """Write the configuration of the provisioner; `agents.settings.PoolConfig` says what may stand in it."""
-    config = {
+    config: dict[str, object] = {
         "bootstrap": settings.bootstrap,
         "data_dir": str(settings.data_path),
         "pool": settings.pool,
         "ip": settings.node_ip,
         "port_base": settings.node_port_base,
         "prefix": settings.prefix,
-        "provider": "process",
+        "provider": settings.provider,
+        "container": {"image": settings.node_image},
         "log_level": settings.log_level,
+        "restart_agents": settings.restart_agents,
     }
+    if settings.docker or settings.provider == "docker":
+        config["docker"] = {"host": settings.docker_host}
     path.write_text(json.dumps(config), encoding="utf-8")
 
 

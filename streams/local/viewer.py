@@ -103,7 +103,7 @@ async def _list_nodes(settings: Settings) -> list[tuple[str, str, str]]:
 
     reading = await read_platform(settings.bootstrap, settings.prefix)
     there = [row for row in reading.state.nodes.values() if row.status == "active"]
-    return [(row.node, f"port {row.port}", node_status(row)) for row in there]
+    return [(row.node, f"port {row.port}", node_status(reading.state, row)) for row in there]
 
 
 def _missing(status: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 
 from agents.driver import OnExit, StartError
-from agents.provider import CreateError, OnNodeAnswer, OnNodeExit
+from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.state import Found
 from sdk.contract.ids import node_id
 from sdk.contract.orders import AppOrder, NodeOrder
@@ -83,7 +83,7 @@ class FakeDriver:
     async def tidy(self) -> None:
         """Nothing to tidy."""
 
-    def log_tail(self, app: str, lines: int) -> bytes:
+    async def log_tail(self, app: str, lines: int) -> bytes:
         """Made-up processes say little."""
         return f"{lines} lines of {app}".encode()
 
@@ -103,6 +103,7 @@ class FakeProvider:
     def __init__(self, world: FakeWorld) -> None:
         self.on_exit: OnNodeExit = lambda *_: None
         self.on_answer: OnNodeAnswer = lambda *_: None
+        self.on_restart: OnNodeRestart = lambda *_: None
         self._world = world
         self._live: dict[int, int] = {}
 

@@ -1,4 +1,4 @@
-"""What every driver promises; run with the process driver and with the fake."""
+"""What every driver promises; run with processes, with containers of a real and a made-up daemon, and with the fake."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,29 +6,44 @@ from pathlib import Path
 
 import pytest
 
+from agents.docker_driver import DockerDriver
+from agents.docker_image import IMAGE
+from agents.docker_sdk import DockerContainers
 from agents.driver import Driver, StartError
 from agents.process_driver import ProcessDriver
 from sdk.contract.orders import AppOrder
+from sdk.contract.specs import DockerSpec
 from tests.agents.fakes import FakeDriver, FakeWorld
 from tests.agents.waiting import until
+from tests.docker.drivers import make_docker_driver, remove_containers
+from tests.docker.fakes import FakeDaemon
 
 #: Makes a driver over the same disk each time, as an agent does that was started again.
 MakeDriver = Callable[[], Driver]
 SLEEP = ["sleep", "600"]
 
 
-@pytest.fixture(params=["process", "fake"])
+@pytest.fixture(params=["process", "docker", "docker-fake", "fake"])
 def make_driver(request: pytest.FixtureRequest, tmp_path: Path) -> MakeDriver:
     """A maker of drivers of each kind."""
-    if request.param == "fake":
-        world = FakeWorld()
-        return lambda: FakeDriver(world)
-    return lambda: ProcessDriver(tmp_path, node="node-127.0.0.1_1", agent_url="http://127.0.0.1:1")
+    match request.param:
+        case "fake":
+            world = FakeWorld()
+            return lambda: FakeDriver(world)
+        case "docker":
+            daemon = request.getfixturevalue("docker_daemon")
+            request.addfinalizer(lambda: remove_containers(daemon.host, tmp_path))  # noqa: PT021 - only here
+            return lambda: make_docker_driver(tmp_path, lambda: DockerContainers(daemon.host))
+        case "docker-fake":
+            fake = FakeDaemon(IMAGE)
+            return lambda: make_docker_driver(tmp_path, lambda: fake)
+        case _:
+            return lambda: ProcessDriver(tmp_path, node="node-127.0.0.1_1", agent_url="http://127.0.0.1:1")
 
 
 def order(command: list[str] = SLEEP, *, app: str = "application-a", generation: int = 1) -> AppOrder:
     """An order."""
-    return AppOrder(app, generation, command)
+    return AppOrder(app, generation, command, docker=DockerSpec(IMAGE))
 
 
 def play(make: MakeDriver, act: Callable[[Driver, list[tuple[object, ...]]], Awaitable[None]]) -> None:
@@ -38,7 +53,11 @@ def play(make: MakeDriver, act: Callable[[Driver, list[tuple[object, ...]]], Awa
         driver = make()
         exits: list[tuple[object, ...]] = []
         driver.on_exit = lambda *exit_: exits.append(exit_)
-        await act(driver, exits)
+        try:
+            await act(driver, exits)
+        finally:
+            if isinstance(driver, DockerDriver):
+                driver.close()
 
     asyncio.run(run())
 

@@ -23,9 +23,7 @@ def play(act: Act) -> None:
             beats.append((app, generation))
             return (app, generation) == ("application-a", 7)
 
-        endpoint = Endpoint(
-            Answers(take, lambda: {"node": "n"}, list, lambda app, lines: f"{app} {lines}".encode())
-        )
+        endpoint = Endpoint(Answers(take, lambda: {"node": "n"}, list, tail))
         port = await endpoint.listen("127.0.0.1", 0)
         try:
             await act(port, beats)
@@ -33,6 +31,11 @@ def play(act: Act) -> None:
             await endpoint.close()
 
     asyncio.run(run())
+
+
+async def tail(app: str, lines: int) -> bytes:
+    """What was asked for."""
+    return f"{app} {lines}".encode()
 
 
 async def ask(port: int, request: bytes) -> bytes:
@@ -159,7 +162,7 @@ def test_endpoint_needs_its_port() -> None:
     """A port that is taken is an error at the start."""
 
     async def act(port: int, beats: list[tuple[str, int]]) -> None:
-        other = Endpoint(Answers(lambda *_: False, dict, list, lambda *_: b""))
+        other = Endpoint(Answers(lambda *_: False, dict, list, tail))
         with pytest.raises(OSError, match="already in use"):
             await other.listen("127.0.0.1", port)
 

@@ -38,7 +38,7 @@ def test_app_knows_who_it_is(tmp_path: Path) -> None:
         )
         await driver.start(wish)
         await until(lambda: exits)
-        said = driver.log_tail("application-a", 10).decode()
+        said = (await driver.log_tail("application-a", 10)).decode()
         assert exits[0][2] == 0, said
         assert "('WATCHKEEP_AGENT', 'http://127.0.0.1:1')" in said
         assert "('WATCHKEEP_APP_ID', 'application-a'), ('WATCHKEEP_GENERATION', '7')" in said
@@ -55,7 +55,7 @@ def test_python_means_the_platforms_interpreter(tmp_path: Path) -> None:
         driver = make(tmp_path, exits)
         await driver.start(AppOrder("application-a", 1, ["python3", "-c", "import sys; print(sys.prefix)"]))
         await until(lambda: exits)
-        assert driver.log_tail("application-a", 1).decode().strip() == sys.prefix
+        assert (await driver.log_tail("application-a", 1)).decode().strip() == sys.prefix
 
     asyncio.run(act())
 
@@ -71,7 +71,7 @@ def test_app_with_files_starts_where_they_are(tmp_path: Path) -> None:
             command = ["python3", "-c", show]
             await driver.start(AppOrder("application-a", generation, command, files={"conf/a.ini": content}))
             await until(lambda done=generation: len(exits) == done)  # type: ignore[misc]  # bound at once
-        assert driver.log_tail("application-a", 2).decode().splitlines() == [
+        assert (await driver.log_tail("application-a", 2)).decode().splitlines() == [
             "first ['conf']",
             "second ['conf']",
         ]
@@ -110,7 +110,7 @@ def test_strays_are_swept_before_the_exit_is_told(tmp_path: Path) -> None:
         leave = "import subprocess; print(subprocess.Popen(['sleep', '600'], start_new_session=True).pid)"
         await driver.start(AppOrder("application-a", 1, ["python3", "-c", leave]))
         await until(lambda: exits)
-        pid = int(driver.log_tail("application-a", 1))
+        pid = int(await driver.log_tail("application-a", 1))
         assert not procfs.is_alive(pid, procfs.start_of(pid))
 
     asyncio.run(act())

@@ -1,16 +1,21 @@
-"""What every provider promises; run with the process provider, plain and by template, and with the fake."""
+"""What every provider promises; run with processes, plain and by template, with containers, and with the fake."""
 
 import asyncio
 import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from agents import procfs
+from agents.containers import Containers
 from agents.disk import read_holder
+from agents.docker_calls import DockerCalls
+from agents.docker_provider import DockerProvider
+from agents.docker_sdk import DockerContainers
 from agents.process_provider import ProcessProvider
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig
@@ -31,8 +36,16 @@ class Maker:
         self.kind = kind
         self.floor = free_port()
         self.world = FakeWorld()
+        #: The daemon of the docker provider.
+        self.connect: Callable[[], Containers]
         # Nobody listens there: agents live without Kafka.
-        self.config = PoolConfig(bootstrap="127.0.0.1:9", data_dir=str(folder), pool="home")
+        self.config = PoolConfig(
+            bootstrap="127.0.0.1:9",
+            data_dir=str(folder),
+            pool="home",
+            prefix=f"test-{folder.name}",
+            provider="docker" if kind == "docker" else "process",
+        )
 
     def play(self, act: Act) -> None:
         """Run `act` with a fresh provider, the exits it tells and the orders whose agents answered."""
@@ -42,6 +55,8 @@ class Maker:
             provider: Provider
             if self.kind == "fake":
                 provider = FakeProvider(self.world)
+            elif self.kind == "docker":
+                provider = DockerProvider(self.config, DockerCalls(self.connect), look_every_s=0.02)
             else:
                 spawner = PlainSpawner() if self.kind == "plain" else TemplateSpawner()
                 provider = ProcessProvider(self.config, spawner)
@@ -54,6 +69,8 @@ class Maker:
             finally:
                 if spawner is not None:
                     spawner.close()
+                if isinstance(provider, DockerProvider):
+                    provider.close()
 
         asyncio.run(run())
 
@@ -62,9 +79,19 @@ class Maker:
         return NodeOrder(order, 4, self.floor)
 
 
-@pytest.fixture(params=["plain", "template", "fake"])
+@pytest.fixture(params=["plain", "template", "docker", "fake"])
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     """A maker of each kind; what a failed test left running is ended."""
+    if request.param == "docker":
+        daemon = request.getfixturevalue("docker_daemon")
+        with daemon.network():
+            maker = Maker("docker", tmp_path)
+            maker.connect = lambda: DockerContainers(daemon.host)
+            yield maker
+        with closing(DockerContainers(daemon.host)) as containers:
+            for left in containers.list_labelled({"watchkeep.prefix": maker.config.prefix}):
+                containers.remove(left.id)
+        return
     yield Maker(request.param, tmp_path)
     for directory in (tmp_path / "nodes").glob("*"):
         pid, start = read_holder(directory)

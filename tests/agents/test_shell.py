@@ -9,7 +9,7 @@ from pathlib import Path
 from agents import inputs as i
 from agents.clock import BoundedClock
 from agents.disk import read_record
-from agents.node import AppHands
+from agents.drivers import AppHands
 from agents.shell import Shell
 from agents.state import Image, first_state
 from sdk.contract.heartbeats import Heartbeat, Hello, Report
@@ -62,9 +62,10 @@ def play(
 
     async def run() -> None:
         driver = FakeDriver(world or FakeWorld())
+        driver.name = "process"
         image_path = folder / "runner.json"
         state = first_state(node_identity(), read_record(image_path, Image, Image()), await driver.adopt())
-        shell = Shell(state, AppHands(driver, folder), image_path, clock)
+        shell = Shell(state, AppHands([driver], secrets=folder), image_path, clock)
         driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
         way = FakeWay()
         way.shell = shell
@@ -95,13 +96,13 @@ def test_orders_become_processes_and_reports(tmp_path: Path) -> None:
 
 
 def test_app_that_cannot_start_is_reported(tmp_path: Path) -> None:
-    """A driver's refusal is an exit with code 127."""
+    """A driver's refusal is an exit with code 127 and the driver's reason."""
 
     async def act(shell: Shell, way: FakeWay) -> None:
         way.order(AppOrder("application-a", 90, ["/no/such"]), as_of=100)
         await until(lambda: way.statuses() == {"application-a": "exited"})
         report = next(it for it in reversed(way.sent) if isinstance(it, Report))
-        assert report.apps[0].exit_code == 127
+        assert (report.apps[0].exit_code, report.apps[0].reason) == (127, "cannot start /no/such")
 
     play(tmp_path, act)
 

@@ -21,7 +21,7 @@ from sdk.contract.events import (
     Position,
 )
 from streams.commands import CANNOT_REACH_KAFKA, OK, USAGE, CommandError
-from streams.commands.apps import make_specs
+from streams.commands.app_specs import make_specs
 from streams.commands.monitor import WatchLines
 from streams.commands.nodes import new_nodes
 from streams.commands.shared import parse_position
@@ -53,6 +53,11 @@ def call(*arguments: str) -> Result:
         "services restart a",
         "services apply examples/services.toml",
         "db monitoring",
+        "nodes cordon node-127.0.0.1_1",
+        "nodes uncordon node-127.0.0.1_1",
+        "nodes drain node-127.0.0.1_1",
+        "apps move a --to node-127.0.0.1_1",
+        "apps show a --why",
         "apps list",
         "apps run a -- true",
         "monitor status",
@@ -85,6 +90,11 @@ def test_command_without_kafka_says_so_in_one_sentence(arguments: str) -> None:
         "apps run a -e NAME -- true",
         "apps run ../a -- true",
         "apps run a --on-failure never -- true",
+        "apps run a --slots 0 -- true",
+        "apps run a --cpu 200000 -- true",
+        "apps run a --priority 101 -- true",
+        "apps run a --constraint colour=red -- true",
+        "apps run a --constraint pool -- true",
         "events replay --from yesterday",
         "events replay --file /no/such/file",
         "state --at x",
@@ -254,8 +264,7 @@ def test_count_names_the_apps_in_a_row() -> None:
         ("python3", "-u"),
         env=("A=1", "B=x=y"),
         kind="service",
-        on_failure="same-node",
-        slots=2,
+        wish={"on_failure": "same-node", "slots": 2},
         count=3,
     )
 
@@ -269,9 +278,7 @@ def test_name_may_carry_its_prefix() -> None:
     log = Log()
     log.start()
     log.add_app("application-a", "node-127.0.0.1_8082")
-    specs = make_specs(
-        "application-a", ("true",), env=(), kind="application", on_failure="other-node", slots=1, count=None
-    )
+    specs = make_specs("application-a", ("true",), kind="application", wish={})
 
     assert specs[0].app == find_app(log.state, "a") == find_app(log.state, "application-a")
     with pytest.raises(CommandError, match="no app b"):

@@ -26,7 +26,7 @@ from sdk.contract.codec import (
 )
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 from sdk.contract.policy import Policy
-from sdk.contract.specs import AppSpec
+from sdk.contract.specs import AppSpec, Constraint, DockerSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -48,10 +48,28 @@ SPEC = AppSpec(
     stop_grace_ms=1_000,
     slots=2,
 )
+DOCKER = DockerSpec("db:16", "bridge", "999", read_only=False, memory_mib=512, cpu_percent=150)
+PLACING = AppSpec(
+    app="application-web-1",
+    command=["web"],
+    cpu_percent=150,
+    memory_mib=300,
+    priority=80,
+    group="web",
+    constraints=[
+        Constraint("pool", ["pool-home", "pool-away"]),
+        Constraint("node", [_NODE], "!="),
+    ],
+    affinity="db",
+    spread=False,
+)
 
 EVENTS: dict[str, e.Event] = {
     "node-registered": e.NodeRegistered(
         _NODE, "claim-1", 7, 3, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1", _AT
+    ),
+    "node-registered-capacity": e.NodeRegistered(
+        _NODE, "claim-1", 7, 3, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1", _AT, 800, 32_768
     ),
     "provisioner-registered": e.ProvisionerRegistered("pool-home", "claim-2", 2, "boot-1", _AT),
     "source-fell-silent": e.SourceFellSilent(_NODE, "node", 9, _LOG, 3, 4700, 4750, 10_230, 10_000, 7_400),
@@ -59,12 +77,17 @@ EVENTS: dict[str, e.Event] = {
     "source-returned": e.SourceReturned("service-db", "lone", 0, _LOG, 3, 4760),
     "app-started": e.AppStarted(_APP, 12, _NODE, _AT),
     "app-exited": e.AppExited(_APP, 12, _NODE, "exited", _AT, -9),
+    "app-exited-with-detail": e.AppExited(_APP, 12, _NODE, "exited", _AT, 127, "cannot start 'x'"),
     "app-exited-lost": e.AppExited(_APP, 12, _NODE, "lost", _AT),
     "node-exited": e.NodeExited(7, "pool-home", _NODE, "killed", _AT, 137),
     "node-exited-nameless": e.NodeExited(7, "pool-home", "", "no room", _AT),
     "overdue-share-changed": e.OverdueShareChanged(5, "most", 3, 4, [e.Position(0, 17), _AT]),
     "app-submitted": e.AppSubmitted("request-1", SPEC),
     "app-submitted-plain": e.AppSubmitted("request-1", AppSpec("service-db", ["db"])),
+    "app-submitted-docker": e.AppSubmitted(
+        "request-1", AppSpec("service-db", ["db"], driver="docker", docker=DOCKER)
+    ),
+    "app-submitted-placing": e.AppSubmitted("request-1", PLACING),
     "app-submitted-granted": e.AppSubmitted("request-1", AppSpec("service-db", ["db"]), 44),
     "app-submitted-secrets": e.AppSubmitted(
         "request-1",
@@ -76,11 +99,16 @@ EVENTS: dict[str, e.Event] = {
     "node-requested": e.NodeRequested("request-11", "pool-home", 2, new=True),
     "node-requested-plain": e.NodeRequested("request-11", "pool-home", 1),
     "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
+    "node-cordoned": e.NodeCordoned("request-11", _NODE),
+    "node-uncordoned": e.NodeUncordoned("request-12", _NODE),
+    "node-drain-requested": e.NodeDrainRequested("request-13", _NODE, force=True),
+    "app-move-requested": e.AppMoveRequested("request-14", _APP, _NODE),
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
     "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
+    "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
     "request-refused": e.RequestRefused("request-10", "no app 'application-x'"),
     "planner-started": e.PlannerStarted("writer-1", 1),
@@ -92,6 +120,8 @@ EVENTS: dict[str, e.Event] = {
     "node-declared-down": e.NodeDeclaredDown(
         **_FULL, node=_NODE, registration=9, reason="silent", destroy=True
     ),
+    "node-quarantined": e.NodeQuarantined(**_FULL, node=_NODE, registration=9, failures=3),
+    "node-released": e.NodeReleased(**_FULL, node=_NODE, registration=9),
     "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
     "pool-held-back": e.PoolHeldBack(**_FULL, pool="pool-home", strikes=2),
     "pool-degraded": e.PoolDegraded(**_FULL, pool="pool-home", strikes=5),
@@ -108,11 +138,37 @@ EVENTS: dict[str, e.Event] = {
         reason="node-down",
         scores={_NODE: 3, "node-10.0.0.1_8102": 1},
     ),
+    "app-placed-ranking": e.AppPlaced(
+        **_FULL,
+        app=_APP,
+        node=_NODE,
+        registration=9,
+        replaces=12,
+        reason="failure",
+        ranking=[
+            e.NodeScore(_NODE, -1, 2, 1, 730, 250, 480, _AT),
+            e.NodeScore("node-10.0.0.1_8102", 1, cost=400),
+        ],
+        fell_out={"slots": 2, "draining": 1},
+    ),
     "app-placed-plain": e.AppPlaced(**_BASIS, app=_APP, node=_NODE, registration=9, replaces=0, reason="new"),
+    "app-prepared": e.AppPrepared(
+        **_FULL,
+        app=_APP,
+        node=_NODE,
+        registration=9,
+        beside=12,
+        ranking=[e.NodeScore(_NODE, cost=400)],
+        fell_out={"cordoned": 1},
+    ),
+    "app-standby-dropped": e.AppStandbyDropped(**_FULL, app=_APP, generation=50, reason="never-beat"),
     "app-declared-down": e.AppDeclaredDown(**_FULL, app=_APP, generation=12, reason="never-beat"),
     "app-held-back": e.AppHeldBack(**_FULL, app=_APP, generation=12, strikes=2),
     "app-gave-up": e.AppGaveUp(**_FULL, app=_APP, generation=12, failures=5),
     "app-left-pending": e.AppLeftPending(**_FULL, app=_APP, reason="no node is active"),
+    "app-left-pending-counts": e.AppLeftPending(
+        **_FULL, app=_APP, reason="no active node has 1 free slot", fell_out={"slots": 3}
+    ),
     "brake-engaged": e.BrakeEngaged(**_FULL, band="all", overdue=4, nodes=4),
     "brake-released": e.BrakeReleased(**_FULL, reason="calm"),
     "timer-fired": e.TimerFired(**_FULL, table="apps", key=_APP, set_at=33),
@@ -124,6 +180,23 @@ HEARTBEATS: dict[str, h.Heartbeat] = {
     "hello": h.Hello(
         _NODE, "claim-1", 7, 3, 1, _AT_MS, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1"
     ),
+    "hello-capacity": h.Hello(
+        _NODE,
+        "claim-1",
+        7,
+        3,
+        1,
+        _AT_MS,
+        "10.0.0.1",
+        8101,
+        "pool-home",
+        4,
+        ["process"],
+        "boot-1",
+        800,
+        32_768,
+    ),
+    "report-memory": h.Report(_NODE, 9, 40, 18, _AT_MS, [], 0.25, 32_768, 16_000),
     "report": h.Report(
         _NODE,
         9,
@@ -132,6 +205,9 @@ HEARTBEATS: dict[str, h.Heartbeat] = {
         _AT_MS,
         [h.AppEntry(_APP, 12, "running", 730, 4242), h.AppEntry("service-db", 13, "exited", 0, 4243, 1)],
         0.25,
+    ),
+    "report-with-reason": h.Report(
+        _NODE, 9, 40, 18, _AT_MS, [h.AppEntry("service-db", 13, "exited", 0, 0, 127, "cannot start 'x'")]
     ),
     "report-empty": h.Report(_NODE, 9, 40, 18, _AT_MS, []),
     "pool-report": h.PoolReport(
@@ -160,13 +236,23 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
         ],
         silence_limit_ms=12_000,
     ),
+    "node-orders-docker": NodeOrders(
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[AppOrder("service-db", 13, ["db"], driver="docker", docker=DOCKER)],
+    ),
     "node-orders-secrets": NodeOrders(
-        _NODE,
-        "claim-1",
-        9,
-        _LOG,
-        40,
-        [AppOrder("service-db", 13, ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"})],
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[
+            AppOrder("service-db", 13, ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"})
+        ],
     ),
     "node-orders-ended": NodeOrders(_NODE, "claim-1", 9, _LOG, 40, ended=True),
     "pool-orders": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, [NodeOrder(7, 4, 8104)]),
@@ -175,6 +261,7 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
 
 REQUESTS: dict[str, r.Request] = {
     "run-app": r.RunApp(SPEC),
+    "run-app-placing": r.RunApp(PLACING),
     "run-app-granted": r.RunApp(AppSpec("service-db", ["db"]), 44),
     "request-node": r.RequestNode("pool-home", 2, new=True),
     "request-node-plain": r.RequestNode(),
@@ -183,6 +270,10 @@ REQUESTS: dict[str, r.Request] = {
     "create-node": r.CreateNode("pool-home", 2),
     "create-node-plain": r.CreateNode("pool-home"),
     "shutdown-node": r.ShutdownNode(_NODE),
+    "cordon-node": r.CordonNode(_NODE),
+    "uncordon-node": r.UncordonNode(_NODE),
+    "drain-node": r.DrainNode(_NODE, force=True),
+    "move-app": r.MoveApp(_APP, _NODE),
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
     "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
@@ -192,15 +283,18 @@ REQUESTS: dict[str, r.Request] = {
     ),
 }
 
-#: Samples that were written before their record got a field that is always written: read for ever, never written again.
-OLDER = frozenset({"policy-changed"})
-
 #: File -> its samples.
 SAMPLES: dict[str, dict[str, Any]] = {
     "events": EVENTS,
     "heartbeats": HEARTBEATS,
     "orders": ORDERS,
     "requests": REQUESTS,
+}
+
+#: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
+GROWN: dict[str, set[str]] = {
+    "events": {"policy-changed", "policy-changed-node-failure"},
+    "heartbeats": {"hello", "report", "report-empty"},
 }
 
 #: File -> the bytes of a record of that kind, with fixed ids, writer and time.

@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT, pages
 
 #: A command, up to the end of its line or of the code it is quoted in.
 _COMMAND = re.compile(r"python3? cli\.py ([^`\n]+)")
-_SCRIPT = re.compile(r"(?<![\w./-])(scripts/[a-z]+)((?: --[a-z-]+)*)")
+_SCRIPT = re.compile(r"(?<![\w./-])(scripts/[a-z]+(?:-[a-z]+)*)((?: --[a-z-]+)*)")
 
 
 def shown_commands() -> list[tuple[str, str]]:

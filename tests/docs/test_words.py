@@ -115,7 +115,8 @@ def test_policy_is_described() -> None:
         assert rows[key][0] == str(default).lower()
         low, high = policy._RANGES.get(key, (None, None))
         assert low is None or rows[key][1].startswith(f"{low} to {high}"), key
-    assert rows["strategy"][1] == ", ".join(policy.STRATEGIES)
+    for key, words in policy.WORDS.items():
+        assert rows[key][1] == ", ".join(words)
 
 
 def test_keys_of_spec_files_are_described() -> None:

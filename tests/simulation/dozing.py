@@ -27,9 +27,15 @@ STEP_MS = 200
 
 def doze_ms(worker: "Worker") -> int:
     """How long nothing can happen to this worker after a turn, without news; 0 if it must turn on."""
-    if not worker.world.shortcuts or not worker.hears_calmly or worker.is_busy:
+    if not worker.world.shortcuts or worker.is_busy:
         return 0
     watcher = worker.watcher
+    if not worker.world.broker_up and not any(watcher.is_fresh(partition) for partition in watcher.watches):
+        # Nothing comes, and of what was read nothing is concluded: the broker wakes everybody when it is back.
+        left_ms = min([LONG_MS, *_timers_in_ms(worker)])
+        return left_ms if left_ms >= SHORT_MS else 0
+    if not worker.hears_calmly:
+        return 0
     if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
         return 0
     left_ms = min(_changes_in_ms(worker), default=LONG_MS)
@@ -38,10 +44,8 @@ def doze_ms(worker: "Worker") -> int:
 
 def _changes_in_ms(worker: "Worker") -> Iterator[int]:
     """When something changes if nobody is heard any more: each timer, each source that grows too old."""
-    planning, policy = worker.planning, worker.state.policy
-    if planning.leads:
-        timers = planning._timers
-        yield from (at - timers._now_ms for at in timers._due.values())
+    yield from _timers_in_ms(worker)
+    policy = worker.state.policy
     watcher, broker = worker.watcher, worker.world.broker
     append_ms = broker.loop.now_ms + broker.shift_ms
     settling_ms = max(0, policy.settling_ms - 2_500)
@@ -61,6 +65,12 @@ def _changes_in_ms(worker: "Worker") -> Iterator[int]:
                 yield due - ahead_ms
 
 
+def _timers_in_ms(worker: "Worker") -> list[int]:
+    """When each timer fires; only the leader has any."""
+    timers = worker.planning._timers
+    return [at - timers._now_ms for at in timers._due.values()] if worker.planning.leads else []
+
+
 def check_doze(worker: "Worker") -> None:
     """Whether a turn would have nothing to do now; for runs that watch the shortcut itself."""
     if worker.expects_news:
@@ -69,7 +79,7 @@ def check_doze(worker: "Worker") -> None:
     worker.watcher.now_ms = worker.mono_ms
     planning, state = worker.planning, worker.state
     facts = find_facts(worker.watcher, topic_id=worker.world.heartbeats_id, leads=planning.leads)
-    if worker.outbox.due(facts, now_ms=worker.mono_ms, leads=True):
+    if worker.round.outbox.due(facts, now_ms=worker.mono_ms, leads=True):
         raise Violation("a turn left out does nothing", f"{worker.name} has {facts}")
     if planning.leads and (decisions := decide(state, worker.watcher)):
         raise Violation("a turn left out does nothing", f"{worker.name} decides {decisions}")

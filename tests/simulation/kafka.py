@@ -100,8 +100,8 @@ class Broker:
         self.slow_ms = 0
         self.logs: dict[Place, Partition] = {}
         self._parked: list[Work] = []
-        #: Called before it does not answer any more.
-        self.on_away: Callable[[], None] = lambda: None
+        #: Called before it does not answer any more, and when it does again.
+        self.on_turn: Callable[[], None] = lambda: None
         #: Called with each record right after it was appended.
         self.on_append: Callable[[Record], None] = lambda _: None
         #: Called when a producer of a worker is handed a record, and when a writer hears where its records stand.
@@ -129,11 +129,12 @@ class Broker:
 
     def pause(self) -> None:
         """SIGSTOP: what arrives waits in its sockets."""
-        self.on_away()
+        self.on_turn()
         self.paused = True
 
     def resume(self) -> None:
         """SIGCONT."""
+        self.on_turn()
         self.paused = False
         parked, self._parked = self._parked, []
         for work in parked:
@@ -142,12 +143,13 @@ class Broker:
 
     def start(self) -> None:
         """It is back."""
+        self.on_turn()
         self.alive = True
         self._wake_readers()
 
     def stop(self) -> None:
         """It is away; what waited in its sockets is lost."""
-        self.on_away()
+        self.on_turn()
         self.alive = False
         self._parked.clear()
 

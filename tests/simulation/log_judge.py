@@ -1,5 +1,6 @@
 """Judges of the log itself: ids, what only grows, time that has to pass, acknowledgements. Part of the simulator."""
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from sdk.contract import events as e
@@ -120,9 +121,14 @@ class LogJudge:
         return None
 
     def _has_passed(self, wanted_ms: int, since: int) -> bool:
-        """Whether a time has passed since a record of the log, by the world's clock or the log's own."""
-        true_ms, log_ms = self._times[since]
-        passed_ms = max(self._world.loop.now_ms - true_ms, self._state.now_ms - log_ms)
+        """Whether a time has passed since a record of the log, by the world's clock or the log's own.
+
+        From record to record the one or the other: a new term goes on from the time that the log has seen pass.
+        """
+        times = self._times[since:]
+        true_ms = times[0][0]
+        passed_ms = self._world.loop.now_ms - times[-1][0]
+        passed_ms += sum(max(to[0] - at[0], to[1] - at[1]) for at, to in pairwise(times))
         jumps = sum(at_ms >= true_ms for at_ms in self._world.jumped_at_ms)
         return passed_ms + jumps * JUMP_MS + SLACK_MS >= wanted_ms * (1 - DRIFT)
 

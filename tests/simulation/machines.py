@@ -95,14 +95,14 @@ class Agent(Process):
 
     @property
     def may_rest(self) -> bool:
+        """Whether nothing is under way."""
+        return self.world.shortcuts and not self._is_due and self.link.is_idle
+
+    @property
+    def is_heard_at_once(self) -> bool:
         """Whether a report would be acknowledged at once."""
-        world, machine = self.world, self.machine
-        return (
-            world.shortcuts
-            and world.broker.is_calm
-            and not (machine.cut_up or machine.cut_down)
-            and self.link.is_idle
-        )
+        machine = self.machine
+        return self.world.broker.is_calm and not (machine.cut_up or machine.cut_down) and self.link.is_idle
 
     def change_state(self, state: State) -> None:
         """What turns at rest have changed."""
@@ -144,7 +144,7 @@ class Agent(Process):
         for instruction in todo:
             self._carry_out(instruction)
         self._timer += 1
-        due = steady_until(self.state) if self.may_rest and not self._is_due else 0
+        due = steady_until(self.state) if self.may_rest else 0
         if due:
             self.rest = Rest(self, due)
         else:

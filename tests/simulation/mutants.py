@@ -11,6 +11,7 @@ from typing import NamedTuple
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
 from tables import decide_apps, facts, fold_apps, fold_control, fold_nodes, plan, silence, timers, watcher
+from tables.room import NOTHING, Need
 from tests.simulation import sim_shell
 from tests.simulation.guards import (
     Change,
@@ -106,8 +107,8 @@ MUTANTS: list[Mutant] = [
     Mutant(
         "capacity check",
         [
-            (fold_apps, "used_slots", always(0)),
-            (plan.Plan, "free_slots", always(99)),
+            (fold_apps, "taken_on", always(NOTHING)),
+            (plan.Plan, "free", always(Need(99, 0, 0))),
         ],
         ["ask app", "crash node"],
     ),

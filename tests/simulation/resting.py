@@ -132,7 +132,7 @@ class Rest:
         if not self.follow(self._loop.now_ms):
             self._wait()
             return
-        if self._agent.may_rest:
+        if self._agent.is_heard_at_once:
             self._report()
         else:
             # The turn that reports is this one, and not ours.

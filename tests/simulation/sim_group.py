@@ -34,6 +34,8 @@ class Group:
         owns = self.owner is worker
         if worker.planning.owns != owns:
             worker.planning.owns = worker.planning.may_claim = owns
+            if owns:
+                worker.requests.take_over()
             worker.wake()
 
     def watch(self) -> None:

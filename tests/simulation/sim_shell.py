@@ -40,6 +40,25 @@ class ShellTime:
 SHELL_TIME = ShellTime()
 
 
+class Pause:
+    """A sleep of the shell's code."""
+
+    def __init__(self, delay_s: float) -> None:
+        self.delay_ms = round(delay_s * 1000)
+
+    def __await__(self) -> Generator["Pause", None, None]:
+        yield self
+
+
+class ShellAsyncio:
+    """Stands in for `asyncio` in the modules of the shell that only sleep."""
+
+    @staticmethod
+    def sleep(delay_s: float) -> Pause:
+        """Sleep in virtual time."""
+        return Pause(delay_s)
+
+
 class Outcomes:
     """What one append will come to; awaited by the real shell code."""
 
@@ -95,14 +114,17 @@ class SimAppender:
 
     def _step(self, work: Any, failed: Callable[[], None] | None) -> None:
         try:
-            waiting: Outcomes = work.send(None)
+            waiting: Outcomes | Pause = work.send(None)
         except StopIteration:
             return
         except KafkaTimeoutError:
             if failed is not None:
                 failed()
             return
-        waiting.on_done = partial(self._step, work, failed)
+        if isinstance(waiting, Pause):
+            self.worker.after(waiting.delay_ms, partial(self._step, work, failed))
+        else:
+            waiting.on_done = partial(self._step, work, failed)
 
 
 class Disk:

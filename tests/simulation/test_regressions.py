@@ -12,10 +12,12 @@ from sdk.contract.events import (
     SourceFellSilent,
     SourceReturned,
 )
-from sdk.contract.heartbeats import Beat, PoolReport, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Tick
 from sdk.contract.policy import Policy
+from sdk.contract.topics import WIDE_PARTITIONS
 from tables.facts import find_facts
 from tables.fold import Meta, fold
+from tables.rows import NodeRow, OrderRow
 from tables.silence import PartitionWatch
 from tables.state import State
 from tables.timers import Timers
@@ -151,3 +153,32 @@ def test_report_when_an_isolated_agent_reads_of_a_new_copy() -> None:
     rig.is_kafka_there = True
     out = rig.wait(2_800) + rig.give(i.CaughtUp())
     assert [(it.key, it.epoch) for it in of_kind(out, i.Spawn)] == [("application-a", 105)]
+
+
+def test_overdue_when_another_says_hello_under_the_name_of_a_node() -> None:
+    """A ghost that asks for a registration does not make the silent node a heard one (seed 114).
+
+    The brake let go of nodes of which most were away.
+    """
+    state = State()
+    state.put("orders", "1", OrderRow(1, "pool-home", 4, 1, 0))
+    state.put(
+        "nodes",
+        "node-a",
+        NodeRow(
+            "node-a", "pool-home", "10.0.0.1", 1, 4, [], "boot", "claim-2", 1, 61, 26, 0, "active", 0, 0, 0
+        ),
+    )
+    watcher = Watcher(state)
+    watcher.begin(watch := PartitionWatch(0, begin=0))
+    _tick(watch, 0, 0)
+    watch.expect("node-a", 61, seen=0, policy=POLICY)
+    for offset in range(1, 9):
+        _tick(watch, offset, offset * 1_000)
+    ghost = Hello("node-a", "claim-3", 1, 26, 1, 0, "10.0.0.1", 1, "pool-home", 4, [], "boot")
+    watch.apply(9, 9_000, ghost, POLICY)
+    for number in range(WIDE_PARTITIONS):
+        watcher.begin(watch if number == 0 else PartitionWatch(number, begin=0))
+        watcher.fresh_at_ms[number] = watcher.now_ms
+
+    assert watcher.count_overdue() == (1, 1)

@@ -1,7 +1,7 @@
 """Simulated workers: the real fold, watcher, facts, planning and publisher in a thin shell. Part of the simulator.
 
-`Planning`, `Publisher` and `Letters` are the real classes; what is mirrored, in the order of `streams.core.core`, is
-the core itself, the ticker, the admission and Kafka's group. Their clock is `SHELL_TIME`, set before any of them runs.
+`Round` and all that it turns are the real classes; what is mirrored is what the core does around them: reading,
+ticking, saving, and Kafka's group. Their clock is `SHELL_TIME`, set before any of them runs.
 """
 
 from functools import partial
@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdk.contract.codec import DecodeError, decode_event
-from sdk.contract.events import PlannerStarted
 from sdk.contract.heartbeats import Tick
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
+from streams.core.admission import Admission
 from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
-from tables import facts as facts_module
-from tables.facts import Fact, FactOutbox
-from tables.fold import Meta, Outcome, fold, fold_garbage
+from streams.core.round import BlindError, Round
 from tables.silence import Checkpoint, PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
@@ -39,7 +36,6 @@ TURN_WITHIN_MS = 200
 #: Records that come this close together share a turn.
 TURN_AFTER_MS = 1
 SAVE_EVERY_MS = 1_000
-BLIND_MS = 5_000
 COUNT_BACK_MS = 30_000
 
 
@@ -77,7 +73,6 @@ class Worker(Process):
         if self.built and was_alive:
             for reader in self.readers:
                 reader.close()
-            self.world.broker.log(self.world.topics.requests).readers.remove(self)
 
     # --- start --------------------------------------------------------------------------------------
 
@@ -89,10 +84,8 @@ class Worker(Process):
             return
         self.disk.restore(self.state, log_end=broker.log(topics.events).end)
         state = self.state
-        self.rows_changed = state.listen()
         self.rows_unsaved = state.listen()
         self.watcher = Watcher(state)
-        self.outbox = FactOutbox()
         self.appender = SimAppender(self)
         self.planning = Planning(state, self.watcher, self.appender)  # type: ignore[arg-type]
         self.publisher = Publisher(state, self.appender, topics, world.events_id)  # type: ignore[arg-type]
@@ -100,6 +93,18 @@ class Worker(Process):
         self.letters.restore(self.disk.letters)
         self.views = ViewWriter(self)
         self.ticker = SimTicker(self, WIDE_PARTITIONS)
+        self.admission = Admission(state, self.planning, self.appender, self.letters)  # type: ignore[arg-type]
+        self.round = Round(
+            state=state,
+            watcher=self.watcher,
+            planning=self.planning,
+            publisher=self.publisher,
+            letters=self.letters,
+            admission=self.admission,
+            ticker=self.ticker,
+            appender=self.appender,  # type: ignore[arg-type]
+            heartbeats_id=world.heartbeats_id,
+        )
         self._turn_planned = False
         self._turn_timer = 0
         self._turned_ms = self.mono_ms
@@ -109,7 +114,7 @@ class Worker(Process):
             (topics.commands, number): broker.log(topics.commands, number).end
             for number in range(WIDE_PARTITIONS)
         }
-        for topic in (topics.dead_letters, *self.views.topics):
+        for topic in (topics.dead_letters, topics.requests, *self.views.topics):
             self._back_ends[topic, 0] = broker.log(topic).end
         self._back_at_end = False
         self._back_at: dict[Any, int] = dict.fromkeys(self._back_ends, 0)
@@ -120,7 +125,6 @@ class Worker(Process):
             self._heartbeats,
             Reader(self, broker, dict.fromkeys(self._back_ends, 0), self._read_back),
         ]
-        broker.log(topics.requests).readers.append(self)
         world.group.join(self)
         world.view_group.join(self)
         self.ticker.start()
@@ -155,29 +159,9 @@ class Worker(Process):
         self.catch_up()
         for records in batches.values():
             for record in records:
-                self._fold(record)
-        for table, key in self.rows_changed:
-            self.watcher.row_changed(table, key)
-        self.rows_changed.clear()
+                self.round.fold(record)
+        self.round.follow_rows()
         self.wake()
-
-    def _fold(self, record: Record) -> None:
-        meta = Meta(record.offset, record.timestamp)
-        try:
-            recorded = decode_event(record.value)
-        except DecodeError as error:
-            fold_garbage(self.state, meta, str(error))
-            self.letters.meet(record, str(error))
-            return
-        outcome: Outcome = fold(self.state, recorded, meta)
-        self.outbox.read_back(recorded.id, accepted=outcome.accepted)
-        if (
-            outcome.accepted
-            and isinstance(recorded.event, PlannerStarted)
-            and self.planning.term_read(recorded.event)
-        ):
-            self.publisher.begin_term()
-        self.planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
 
     def _read_heartbeats(self, batches: dict[Any, list[Record]]) -> None:
         for (_, partition), records in batches.items():
@@ -192,7 +176,7 @@ class Worker(Process):
                 if heard is None:
                     self.letters.meet(record, "garbage")
                 elif isinstance(heard, Tick):
-                    self._hear_tick(partition, heard)
+                    self.round.hear_tick(partition, heard)
         if not self._catching_up:
             self.wake()
 
@@ -206,14 +190,6 @@ class Worker(Process):
         if not is_news:
             watch.heard.discard(reporter)
 
-    def _hear_tick(self, partition: int, tick: Tick) -> None:
-        sent_ms = self.ticker.read(partition, tick)
-        if sent_ms is not None:
-            first = partition not in self.watcher.fresh_at_ms
-            self.watcher.fresh_at_ms[partition] = sent_ms
-            if first:
-                self.watcher.caught_up(partition)
-
     def _read_back(self, batches: dict[Any, list[Record]]) -> None:
         for place, records in batches.items():
             for record in records:
@@ -225,6 +201,8 @@ class Worker(Process):
         try:
             if record.topic == self.world.topics.commands:
                 self.publisher.read_back(record.key, record.value)
+            elif record.topic == self.world.topics.requests:
+                self.admission.note(record)
             elif record.topic in self.views.topics:
                 self.views.viewing.read_back(record.topic, record.key, record.value)
             else:
@@ -256,6 +234,9 @@ class Worker(Process):
     def is_busy(self) -> bool:
         """Whether something is under way, or left for the next turn."""
         planning = self.planning
+        refused = self.round.outbox._refused
+        if any(fact.event_id not in refused for fact in self.round.facts):
+            return True
         if self.paused or planning.owns != planning.leads or planning.is_deciding:
             return True
         if self.views.is_busy or any(reader.stalled for reader in self.readers):
@@ -264,6 +245,7 @@ class Worker(Process):
             return False
         return bool(
             self.requests.are_waiting
+            or self.admission._unanswered.keys() - self.state.tables["requests"].keys()
             or self.publisher._dirty
             or self.letters.pending
             or planning._paused_until_s * 1000 > self.mono_ms
@@ -317,28 +299,18 @@ class Worker(Process):
         self._stop_dozing()
         now_ms = self.mono_ms
         elapsed_ms, self._turned_ms = now_ms - self._turned_ms, now_ms
-        self.watcher.now_ms = now_ms
-        planning = self.planning
-        leads = planning.leads
-        facts = facts_module.find_facts(self.watcher, topic_id=self.world.heartbeats_id, leads=leads)
-        self._write_facts(self.outbox.due(facts, now_ms=now_ms, leads=leads))
-        planning.turn(elapsed_ms)
-        if leads and self._is_back_at_end():
-            if not planning.is_deciding:
-                self.publisher.publish()
-            self.letters.write()
-            if self._is_blind(now_ms):
-                self.world.worker_ended(self, "blind")
-                return
-        else:
-            self.publisher.follow()
+        at_end = self._is_back_at_end()
+        try:
+            self.round.turn(now_ms, elapsed_ms, back_at_end=at_end)
+        except BlindError:
+            self.world.worker_ended(self, "blind")
+            return
         self.requests.admit()
-        self.views.turn(readers_at_end=self._is_back_at_end())
+        self.views.turn(readers_at_end=at_end)
         if now_ms - self._saved_ms >= SAVE_EVERY_MS:
             self._saved_ms = now_ms
             self.disk.save(self)
-        refused = self.outbox._refused
-        sleep_ms = 0 if any(fact.event_id not in refused for fact in facts) else doze_ms(self)
+        sleep_ms = doze_ms(self)
         self.dozes = self._heartbeats.dozes = sleep_ms > 0
         self._plan_turn(sleep_ms or TURN_WITHIN_MS)
 
@@ -347,16 +319,3 @@ class Worker(Process):
         if not self._back_at_end:
             self._back_at_end = all(self._back_at[at] >= end for at, end in self._back_ends.items())
         return self._back_at_end
-
-    def _write_facts(self, facts: list[Fact]) -> None:
-        if facts:
-            cause = self.planning.last_id
-            batch = [(str(fact.event_id), fact.event, cause) for fact in facts]
-            self.appender.later(self.appender.append(batch))
-
-    def _is_blind(self, now_ms: int) -> bool:
-        for partition, acked_ms in enumerate(self.ticker.acknowledged_ms):
-            fresh_ms = self.watcher.fresh_at_ms.get(partition, now_ms)
-            if acked_ms - fresh_ms > BLIND_MS and now_ms - acked_ms < BLIND_MS:
-                return True
-        return False

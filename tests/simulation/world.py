@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import streams.core.admission as admission_module
 import streams.core.monotonic as monotonic_module
 import streams.core.planning as planning_module
 import tables.watcher as watcher_module
@@ -29,7 +30,7 @@ from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
 from tests.simulation.provider import Provider
 from tests.simulation.sim_group import Group
-from tests.simulation.sim_shell import SHELL_TIME, Disk
+from tests.simulation.sim_shell import SHELL_TIME, Disk, ShellAsyncio
 from tests.simulation.sim_views import ViewGroup
 from tests.simulation.workers import Worker
 
@@ -70,7 +71,7 @@ class World:
         self.loop = Loop(seed)
         self.broker = Broker(self.loop)
         self.broker.on_append = self._appended
-        self.broker.on_away = self._settle_workers
+        self.broker.on_turn = self._settle_workers
         self.topics = Topics("watchkeep")
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
@@ -282,6 +283,7 @@ def simulated_shell(world: World) -> Iterator[None]:
 
     SHELL_TIME.loop = world.loop
     changed = [
+        (admission_module, "asyncio", ShellAsyncio),
         (planning_module, "time", SHELL_TIME),
         (planning_module, "random", SHELL_TIME),
         (planning_module, "decide", judged),

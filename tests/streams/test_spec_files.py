@@ -3,7 +3,7 @@
 import pytest
 
 from sdk.contract.requests import RestartApp, RunApp, StopApp
-from sdk.contract.specs import AppSpec
+from sdk.contract.specs import AppSpec, Constraint
 from streams.commands import CommandError
 from streams.commands.scaling import scaled
 from streams.spec_files import SpecFile, parse_specs
@@ -40,8 +40,8 @@ def test_a_file_becomes_specs() -> None:
     wanted = _parse(_TWO)
 
     assert wanted.specs == [
-        AppSpec("application-pump-1", command, env={"LEVEL": "3"}, slots=2),
-        AppSpec("application-pump-2", command, env={"LEVEL": "3"}, slots=2),
+        AppSpec("application-pump-1", command, env={"LEVEL": "3"}, slots=2, group="pump"),
+        AppSpec("application-pump-2", command, env={"LEVEL": "3"}, slots=2, group="pump"),
         AppSpec("service-scheduler", ["scheduler"], start_within_ms=5_000),
     ]
     assert wanted.counts == {"application-pump": 2}
@@ -52,7 +52,7 @@ def test_a_file_becomes_specs() -> None:
     [
         ("slots = 2", "slots = 0", "spec.toml, line 5, slots: 0 is out of range; allowed: 1 to 1000."),
         ("slots = 2", 'slots = "2"', "spec.toml, line 5, slots: Expected `int`, got `str`."),
-        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: command, count, driver, env,"),
+        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: affinity, command, constraints,"),
         ('LEVEL = "3"', "LEVEL = 3", "spec.toml, line 7, env: Expected `str`, got `int`."),
         ("count = 2", "count = -1", "spec.toml, line 4, count: -1 is out of range; allowed: 0 to 1000."),
         ('"service"', '"daemon"', "line 12, kind: 'daemon' is unknown; allowed: application, service."),
@@ -60,7 +60,11 @@ def test_a_file_becomes_specs() -> None:
         ('name = "scheduler"', 'name = "a b"', "spec.toml, line 11, name: the name 'a b' is not a name:"),
         ('command = ["scheduler"]', "command = []", "spec.toml, line 13, command: needs a program"),
         ("5000", "5_000_000", "line 14, start_within_ms: 5000000 is out of range; allowed: 1000 to 3600000."),
-        ('kind = "service"', 'driver = "ssh"', "line 12, driver: 'ssh' is unknown; allowed: process."),
+        ('kind = "service"', 'driver = "ssh"', "line 12, driver: 'ssh' is unknown; allowed: process, docker."),
+        ('kind = "service"', 'constraints = ["pool"]', "constraints: constraint: 'pool' is none;"),
+        ('kind = "service"', "constraints = [3]", "line 12, constraints: Expected `str`, got `int`."),
+        ('kind = "service"', 'group = "a b"', "line 12, group: group 'a b' is not a name"),
+        ('kind = "service"', 'driver = "docker"\ndocker.image = "-"', "docker.image: needs the name of an"),
         ('name = "scheduler"\nkind = "service"', 'name = "pump-1"', "line 11, name: application-pump-1 stands"),
         (_TWO, "[[apps]]", "spec.toml, apps: unknown; allowed: [[app]] tables."),
         ("count = 2", "count =", "spec.toml is not TOML: Invalid value (at line 4, column 8)."),
@@ -72,6 +76,12 @@ def test_a_wrong_file_is_refused_with_line_key_and_what_is_allowed(old: str, new
     with pytest.raises(CommandError) as caught:
         _parse(_TWO.replace(old, new))
     assert words in caught.value.message
+
+
+def test_constraints_are_written_as_on_the_command_line() -> None:
+    """What a node must be is a list of short sentences."""
+    (spec, _, _) = _parse(_TWO.replace("slots = 2", 'constraints = ["pool=a,b", "node!=c"]')).specs
+    assert spec.constraints == [Constraint("pool", ["a", "b"]), Constraint("node", ["c"], "!=")]
 
 
 def _steps(state: State, text: str) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 from sdk.contract import events as e
 from sdk.contract.policy import Policy
-from sdk.contract.specs import AppSpec
+from sdk.contract.specs import AppSpec, Constraint
 from tables.decide import decide
 from tables.rows import Wake
 from tables.state import State
@@ -79,7 +79,7 @@ class Chaos:
         old = self._offset(row.registration if row is not None else 0)
         return e.NodeRegistered(
             f"node-{IP}_{port}", f"claim-{self._number()}", order, old, IP, port, pool, 3, [], "boot",
-            self._position(),
+            self._position(), self.rng.choice((0, 100)),
         )  # fmt: skip
 
     def _provisioner(self) -> e.Event:
@@ -119,6 +119,8 @@ class Chaos:
     def _copy(self) -> tuple[str, int, str]:
         app = self._app()
         row = self.state.apps.get(app)
+        if row is not None and row.standby is not None and self.rng.random() < 0.5:
+            return app, self._offset(row.standby.generation), row.standby.node
         return app, self._offset(row.generation if row else 0), row.node if row else self._node()
 
     def _started(self) -> e.Event:
@@ -140,7 +142,18 @@ class Chaos:
     # --- requests -----------------------------------------------------------------------------------
 
     def _submit(self) -> e.Event:
-        spec = AppSpec(self._app(), ["run"], slots=self.rng.choice((1, 1, 2)))
+        one = self.rng.choice
+        constraint = Constraint("pool", [one(POOLS)], one(("=", "!=")))
+        spec = AppSpec(
+            self._app(),
+            ["run"],
+            slots=one((1, 1, 2)),
+            cpu_percent=one((0, 0, 60)),
+            priority=one((50, 50, 90)),
+            group=one(("", "web")),
+            affinity=one(("", "", "web")),
+            constraints=one(([], [], [constraint])),
+        )
         grant = self._grant() if self.rng.random() < 0.3 else 0
         return e.AppSubmitted(self._request(), spec, grant)
 
@@ -153,6 +166,12 @@ class Chaos:
     def _restart(self) -> e.Event:
         return e.AppRestartRequested(self._request(), self._app())
 
+    def _move(self) -> e.Event:
+        return e.AppMoveRequested(self._request(), self._app(), self.rng.choice(("", "", self._node())))
+
+    def _drain(self) -> e.Event:
+        return e.NodeDrainRequested(self._request(), self._node(), self.rng.random() < 0.3)
+
     def _nodes(self) -> e.Event:
         return e.NodesRequested(self._request(), self._pool(), self.rng.randint(0, 2))
 
@@ -162,6 +181,10 @@ class Chaos:
 
     def _shutdown(self) -> e.Event:
         return e.NodeShutdownRequested(self._request(), self._node())
+
+    def _cordon(self) -> e.Event:
+        kind = self.rng.choice((e.NodeCordoned, e.NodeUncordoned, e.NodeUncordoned))
+        return kind(self._request(), self._node())
 
     def _confirm(self) -> e.Event:
         return e.NodeDownConfirmed(self._request(), self._node())
@@ -181,6 +204,8 @@ class Chaos:
             destroy_silent_nodes=self.rng.random() < 0.5,
             pool_nodes_max=self.rng.choice((0, 3, 100)),
             app_give_up_after=self.rng.choice((2, 5)),
+            on_node_failure=self.rng.choice(("new-node", "spread")),
+            node_quarantine_after=self.rng.choice((1, 3)),
         )
         return e.PolicyChanged(self._request(), policy)
 
@@ -215,6 +240,14 @@ class Chaos:
             reason=reason,
             destroy=self.rng.random() < 0.5,
         )
+
+    def _quarantined(self) -> e.Event:
+        node = self._node()
+        row = self.state.nodes.get(node)
+        registration = self._offset(row.registration if row else 0)
+        if self.rng.random() < 0.5:
+            return e.NodeReleased(**self._basis(), node=node, registration=registration)
+        return e.NodeQuarantined(**self._basis(), node=node, registration=registration, failures=3)
 
     def _left(self) -> e.Event:
         node = self._node()
@@ -276,6 +309,27 @@ class Chaos:
             reason="new",
         )
 
+    def _prepared(self) -> e.Event:
+        app, generation, _ = self._copy()
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.AppPrepared(
+            **self._basis(),
+            app=app,
+            node=node,
+            registration=row.registration if row else 0,
+            beside=generation,
+        )
+
+    def _standby_dropped(self) -> e.Event:
+        app = self._app()
+        row = self.state.apps.get(app)
+        generation = row.standby.generation if row is not None and row.standby is not None else 1
+        reason: Literal["never-beat", "node-down"] = self.rng.choice(("never-beat", "node-down"))
+        return e.AppStandbyDropped(
+            **self._basis(), app=app, generation=self._offset(generation), reason=reason
+        )
+
     def _app_down(self) -> e.Event:
         app, generation, _ = self._copy()
         reason: Literal["silent", "never-beat"] = self.rng.choice(("silent", "never-beat"))
@@ -310,12 +364,14 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "forget", "release", "configure", "policy", "refused", *("timer",) * 4,
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
+    *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
-    *("ordered",) * 3, "withdrawn", *("down",) * 3, "left", "pool_held", "pool_degraded", "enlarged",
-    *("granted",) * 2, "grant_refused", "grant_expired", *("placed",) * 4,
-    *("app_down",) * 2, "app_held", "gave_up", "pending", "engaged", "released",
+    *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
+    "left", "pool_held", "pool_degraded", "enlarged", *("granted",) * 2, "grant_refused", "grant_expired",
+    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
+    "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
 

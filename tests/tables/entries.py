@@ -8,6 +8,7 @@ from sdk.contract.codec import Recorded
 from tables.fold import Meta, Outcome, fold
 from tables.rows import Row, decode_row, encode_row
 from tables.state import Key, State
+from tables.witness import Load
 
 
 class FakeWitness:
@@ -15,6 +16,7 @@ class FakeWitness:
 
     def __init__(self, seed: int = 0, *, certain: bool = True, band: e.Band | None = "calm") -> None:
         self._seed, self._certain, self._band = seed, certain, band
+        self.loads: dict[str, Load] = {}
 
     def _says(self, *question: object) -> bool:
         return self._certain or random.Random(repr((self._seed, *question))).random() < 0.6
@@ -26,6 +28,10 @@ class FakeWitness:
     def confirm_heard(self, node: str) -> e.Position | None:
         """Yes, or by chance unknown."""
         return e.Position(0, 2) if self._says("heard", node) else None
+
+    def measured_load(self, node: str) -> Load | None:
+        """What the test has set."""
+        return self.loads.get(node)
 
     def has_beaten(self, app: str, generation: int) -> bool | None:
         """No, or by chance unknown."""

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from sdk.contract import events as e
 from sdk.contract.heartbeats import AppEntry, Report
 from sdk.contract.topics import partition_of
-from tables.facts import Fact, FactOutbox, find_facts
+from tables.facts import DETAIL_MAX, Fact, FactOutbox, find_facts
 from tables.views import monitor
 from tests.tables.virtual import POOL, TOPIC
 from tests.tables.world import World, begin
@@ -102,6 +102,17 @@ def test_report_of_an_old_registration_is_passed_over() -> None:
     entry = AppEntry(APP, row.generation, "exited", 0)
     _say(world, replace(_newest(world, row.node), registration=1, apps=[entry]))
     assert _facts(world) == []
+
+
+def test_reason_of_an_end_stands_in_the_fact() -> None:
+    """What an agent says of an end stands in the fact, cut to a bound."""
+    world = begin(3)
+    row = world.app(APP)
+    entry = AppEntry(APP, row.generation, "exited", 0, 0, 127, "cannot start: " + "x" * 1_000)
+    _say(world, replace(_newest(world, row.node), apps=[entry]))
+    (fact,) = [it for it in _facts(world) if isinstance(it, e.AppExited)]
+    assert fact.detail.startswith("cannot start: xxx")
+    assert len(fact.detail) == DETAIL_MAX
 
 
 def test_only_the_leader_speaks_of_the_share() -> None:

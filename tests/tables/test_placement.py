@@ -7,8 +7,9 @@ import pytest
 from sdk.contract import events as e
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
-from tables.placement import Choice, choose_node
+from tables.placement import Choice, Refusal, choose_node
 from tables.plan import Plan
+from tables.room import Need
 from tables.rows import AppRow
 from tables.state import State
 from tests.tables.entries import Entry, FakeWitness, fold_entry
@@ -59,12 +60,22 @@ def _state(loads: dict[int, int], *, strategy: str = "spread") -> State:
 
 def _app(slots: int = 1, *, failed_on: list[str] | None = None, same: str = "") -> AppRow:
     spec = AppSpec("application-new", ["run"], slots=slots, on_failure="same-node" if same else "other-node")
-    return AppRow("application-new", spec, True, "pending", 0, node=same, failed_on=failed_on or [])
+    failed = failed_on or []
+    return AppRow(
+        "application-new",
+        spec,
+        True,
+        "pending",
+        0,
+        node=same,
+        failed_on=failed,
+        recent_failures=[900] * len(failed),
+    )
 
 
 def _choose(state: State, app: AppRow) -> str:
     choice = choose_node(Plan(state, FakeWitness()), app)
-    return choice.node if isinstance(choice, Choice) else choice
+    return choice.node if isinstance(choice, Choice) else choice.reason
 
 
 @pytest.mark.parametrize(("strategy", "node"), [("spread", 2), ("binpack", 3)])
@@ -94,16 +105,16 @@ def test_never_over_capacity() -> None:
     """A node without room for all slots of an app is not chosen, and the reason says how many were needed."""
     state = _state({1: 3, 2: 2})
     assert _choose(state, _app(2)) == _node(2)
-    assert _choose(state, _app(3)) == "no active node has 3 free slots"
+    assert _choose(state, _app(3)) == "no active node has 3 slots free"
 
 
 def test_room_given_away_in_this_call_is_gone() -> None:
     """What one call has placed counts, and so does what it reserved."""
     state = _state({1: 2})
     plan = Plan(state, FakeWitness())
-    plan.take(_node(1), 1)
-    plan.reserved[_node(1)] = 1
-    assert choose_node(plan, _app()) == "no active node has 1 free slot"
+    plan.take(_node(1), AppSpec("application-other", ["run"]))
+    plan.reserve(_node(1), Need(1, 0, 0))
+    assert choose_node(plan, _app()) == Refusal("no active node has 1 slot free", {"slots": 1})
     assert isinstance(choose_node(plan, _app(), only=_node(1)), Choice)
 
 
@@ -131,11 +142,12 @@ def test_node_that_nobody_heard_is_not_chosen() -> None:
     state = _state({1: 0, 2: 3})
     choice = choose_node(Plan(state, Deaf()), _app())
     assert isinstance(choice, Choice)
-    assert (choice.node, choice.scores) == (_node(2), {_node(2): 1})
+    assert [score.node for score in choice.ranking] == [_node(2)]
+    assert (choice.node, choice.fell_out) == (_node(2), {"unheard": 1})
 
 
 def test_leaving_node_is_not_chosen() -> None:
     """A node that this very call declares down takes nothing."""
     plan = Plan(_state({1: 0}), FakeWitness())
     plan.leaving.add(_node(1))
-    assert choose_node(plan, _app()) == "no node is active"
+    assert choose_node(plan, _app()) == Refusal("no node is active", {"leaving": 1})

@@ -168,7 +168,7 @@ def test_no_room_leaves_apps_pending_oldest_first() -> None:
     world.run_apps(4)
     world.run(2_000)
     waiting = [app for app, row in world.state.apps.items() if row.phase == "pending"]
-    assert {world.app(app).pending_reason for app in waiting} == {"no active node has 1 free slot"}
+    assert {world.app(app).pending_reason for app in waiting} == {"no active node has 1 slot free"}
     world.ask(StopApp("application-0"))
     world.run(3_000)
     assert world.app(waiting[0]).phase == "running"

@@ -20,7 +20,7 @@ def _generations(world: World) -> dict[str, int]:
     return {app: row.generation for app, row in world.state.apps.items()}
 
 
-def test_killed_node_is_replaced_with_exactly_its_apps() -> None:
+def test_node_when_it_dies_comes_back_as_a_new_node_with_all_previous_applications() -> None:
     """A node whose process ends is replaced by a new one with its apps, later generations and one failure."""
     world = begin(8)
     victim = world.active()[0]

@@ -97,10 +97,13 @@ def test_status_of_nodes_in_words() -> None:
     world = begin(3)
     first, second = world.active()[:2]
     world.ask(ShutdownNode(first.node))
-    words = [node_status(world.state.nodes[first.node]), node_status(second)]
+    words = [node_status(world.state, world.state.nodes[first.node]), node_status(world.state, second)]
     world.agent(second.node).status = "exited"
     world.run(3_000)
-    words += [node_status(world.state.nodes[first.node]), node_status(world.state.nodes[second.node])]
+    words += [
+        node_status(world.state, world.state.nodes[first.node]),
+        node_status(world.state, world.state.nodes[second.node]),
+    ]
     assert words == ["draining", "active", "left", "down"]
     row = monitor(world.state, second.node)
     assert row is not None

@@ -97,6 +97,9 @@ class Agent:
         self.due_ms = lives_from_ms
         self.said: object = None
         self._number = 0
+        #: Load per core of its machine, and memory as (in all, in use), MiB.
+        self.load = 0.0
+        self.memory_mib = (0, 0)
 
     @property
     def claim(self) -> str:
@@ -195,7 +198,9 @@ class Agent:
             AppEntry(app, generation, copy.status, now_ms - copy.beat_ms, 1, copy.exit_code)
             for (app, generation), copy in self.copies.items()
         ]
-        return Report(self.node, self.registration, self.as_of, self._number, now_ms, apps)
+        return Report(
+            self.node, self.registration, self.as_of, self._number, now_ms, apps, self.load, *self.memory_mib
+        )
 
     def running(self) -> list[tuple[str, int]]:
         """Copies that run now, also those of a stopped process group."""

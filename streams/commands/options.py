@@ -1,0 +1,42 @@
+"""Options and checks that the commands which ask for something share. Shell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from streams.commands import NOT_FOUND, CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tables.state import State
+
+no_wait_option = click.option("--no-wait", is_flag=True, help="Return as soon as the request is admitted.")
+
+
+def timeout_option(default_s: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add `--timeout`."""
+    return click.option(
+        "--timeout",
+        "timeout_s",
+        type=click.FloatRange(min=0.1),
+        default=default_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for the outcome.",
+    )
+
+
+def check_known(state: State, node: str) -> str:
+    """Return `node` if the log knows it.
+
+    Raises:
+        CommandError: it does not.
+    """
+    if node not in state.nodes:
+        raise CommandError(
+            f"There is no node {node}; `python cli.py nodes list --all` lists them.", NOT_FOUND
+        )
+    return node
