@@ -25,11 +25,11 @@ from kafka.errors import KafkaError
 from sdk.contract.codec import Recorded, encode_request
 from sdk.contract.events import GrantExpired, GrantRefused, RequestRefused
 from sdk.contract.ids import split_node_id
-from sdk.contract.requests import Request, RequestNode, RunApp, ShutdownNode, StopApp
+from sdk.contract.requests import DrainNode, Request, RequestNode, RunApp, ShutdownNode, StopApp
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from sdk.errors import DeployerError, KafkaAwayError, NotAnsweredError, NotDoneError, RefusedError
-from sdk.published import CONNECT_WITHIN_MS, Published, Reader
+from sdk.published import CONNECT_WITHIN_MS, NodeRow, Published, Reader
 
 #: How long an answer may take, s: a change of leader on a foreign broker (9 s) and some.
 ANSWER_WITHIN_S = 15.0
@@ -65,12 +65,12 @@ class Needs(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node that serves, drains or is silent."""
+    """A node that is there."""
 
     node: str
     ip: str
     port: int
-    #: active, draining or silent.
+    #: active, or why it takes no apps: draining, silent, quarantined or cordoned.
     status: str
     slots: int
     slots_free: int
@@ -133,7 +133,7 @@ class Deployer:
                 node=row.node,
                 ip=row.ip,
                 port=row.port,
-                status="draining" if row.draining else "silent" if row.silent else "active",
+                status=_status_of(row),
                 slots=row.slots,
                 slots_free=rows.free_slots(row),
                 apps=[app.app for app in rows.apps_on(row)],
@@ -203,6 +203,18 @@ class Deployer:
         answer = self._ask(StopApp(app), timeout_s=timeout_s)
         if not self._await(lambda: _has_stopped(self._rows, app) or None, after=answer, within_s=timeout_s):
             raise NotDoneError(f"{app} has not stopped after {timeout_s:g} s; the wish stands.")
+
+    def drain_node(self, node: str, *, timeout_s: float = APP_WITHIN_S) -> None:
+        """Keep new apps off a node, move its apps elsewhere, each ready there first, and wait until it is empty.
+
+        The node stays; `python cli.py nodes uncordon` gives it apps again.
+
+        Raises:
+            DeployerError: it was refused, not answered or not done in time; the classes say which.
+        """
+        answer = self._ask(DrainNode(node), timeout_s=timeout_s)
+        if not self._await(lambda: _is_empty(self._rows, node) or None, after=answer, within_s=timeout_s):
+            raise NotDoneError(f"{node} is not empty after {timeout_s:g} s; the wish stands.")
 
     def shutdown_node(self, node: str, *, timeout_s: float = APP_WITHIN_S) -> None:
         """Move the apps of a node elsewhere, take it away for good and wait until it is gone.
@@ -300,6 +312,16 @@ class Deployer:
 def _has_stopped(rows: Published, app: str) -> bool:
     row = rows.apps.get(app)
     return row is not None and row.phase == "stopped"
+
+
+def _is_empty(rows: Published, node: str) -> bool:
+    row = rows.nodes.get(node)
+    return row is not None and not rows.apps_on(row)
+
+
+def _status_of(row: NodeRow) -> str:
+    words = ("draining", "silent", "quarantined", "cordoned")
+    return next((word for word in words if getattr(row, word)), "active")
 
 
 def _is_gone(rows: Published, node: str) -> bool:

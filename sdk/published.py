@@ -46,6 +46,16 @@ class NodeRow(msgspec.Struct, frozen=True):
     status: Literal["active", "down", "left"]
     silent: bool = False
     draining: bool = False
+    cordoned: bool = False
+    quarantined: bool = False
+
+
+class Standby(msgspec.Struct, frozen=True):
+    """A copy that is made ready on another node."""
+
+    node: str
+    lineage: int
+    spec: AppSpec
 
 
 class AppRow(msgspec.Struct, frozen=True):
@@ -59,6 +69,7 @@ class AppRow(msgspec.Struct, frozen=True):
     node: str = ""
     lineage: int = 0
     placed_spec: AppSpec | None = None
+    standby: Standby | None = None
     silent: bool = False
     gave_up: bool = False
     pending_reason: str = ""
@@ -120,9 +131,15 @@ class Published:
         found = (app for app in self.apps.values() if app.node == node.node and app.lineage == node.lineage)
         return sorted((app for app in found if app.phase in ("placed", "running", "condemned")), key=_name)
 
+    def standbys_on(self, node: NodeRow) -> list[Standby]:
+        """Copies that are made ready on a node."""
+        found = (app.standby for app in self.apps.values() if app.standby is not None)
+        return [each for each in found if (each.node, each.lineage) == (node.node, node.lineage)]
+
     def free_slots(self, node: NodeRow) -> int:
-        """Slots of a node that neither an app nor a grant takes."""
+        """Slots of a node that no app, no copy in the making and no grant takes."""
         taken = sum((app.placed_spec or app.spec).slots for app in self.apps_on(node))
+        taken += sum(each.spec.slots for each in self.standbys_on(node))
         kept = (grant for grant in self.grants.values() if grant.node == node.node)
         return node.slots - taken - sum(grant.slots for grant in kept if grant.lineage == node.lineage)
 

@@ -148,11 +148,19 @@ def test_unused_grant_of_a_dead_caller_expires(rig: Rig) -> None:
 
 
 def test_apps_and_nodes_go_when_asked(rig: Rig, deployer: Deployer) -> None:
-    """An app is stopped and a node taken away, and both are gone when the call returns."""
+    """A node is emptied, an app stopped and the node taken away, each done when the call returns."""
+    rig.change_policy(grant_within_ms=1_000)
+    for _ in range(2):
+        deployer.create_new_node()
+    rig.wait(lambda state: not state.grants, what="the grants expired")
     rig.change_policy(grant_within_ms=60_000)
     grant = deployer.request_node()
     app = deployer.run_app(_spec("short"), grant=grant)
 
+    deployer.drain_node(grant.node)
+    (drained,) = [node for node in deployer.list_nodes() if node.node == grant.node]
+    assert (drained.status, drained.apps) == ("cordoned", [])
+    assert rig.state().apps[app.app].node != grant.node
     deployer.stop_app(app.app)
     deployer.shutdown_node(grant.node)
 
