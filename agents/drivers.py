@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from pathlib import Path
 
 from agents.driver import Driver, OnExit, StartError
+from agents.secrets import with_secrets
 from agents.state import Found
 from sdk.contract.orders import AppOrder, NodeOrder
 
@@ -11,8 +13,10 @@ from sdk.contract.orders import AppOrder, NodeOrder
 class AppHands:
     """Drivers as the shell wants them: orders choose one by name, everything else goes to whoever has the copy."""
 
-    def __init__(self, drivers: list[Driver]) -> None:
+    def __init__(self, drivers: list[Driver], *, secrets: Path) -> None:
         self._drivers = drivers
+        #: Folder of the secrets that orders name.
+        self._secrets = secrets
 
     @property
     def names(self) -> list[str]:
@@ -45,7 +49,7 @@ class AppHands:
             raise StartError(f"no order of an app: {key}, {epoch}")
         for driver in self._drivers:
             if driver.name == order.driver:
-                return await driver.start(order), ""
+                return await driver.start(with_secrets(order, self._secrets)), ""
         raise StartError(f"this node has no driver {order.driver!r:.40}; it has {', '.join(self.names)}")
 
     # The same copy is known to one driver at most; to the others these are harmless (rule 3 of the port).

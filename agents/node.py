@@ -28,7 +28,10 @@ async def run_node(config: NodeConfig) -> None:
     directory = Path(config.directory)
     node = node_id(config.ip, config.port)
     door = Door(config.ip, config.port)
-    hands = AppHands(await create_drivers(config, node, directory, door))
+    hands = AppHands(
+        await create_drivers(config, node, directory, door),
+        secrets=Path(config.secrets or directory / "secrets"),
+    )
     identity = Identity(
         kind="node",
         reporter=node,

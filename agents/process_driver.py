@@ -2,12 +2,13 @@
 
 An app runs in the process group of its agent, so that whoever destroys the node destroys its apps. Its first
 word `python` or `python3` means the interpreter of the platform (`sys.executable`), which finds `sdk`;
-everything else is looked up as usual. Never a shell. It starts in the project's root, with output appended
-to a log in the node's directory.
+everything else is looked up as usual. Never a shell. It starts in the project's root, or with files of its own in a
+directory made for them, which each copy finds as new; output is appended to a log in the node's directory.
 """
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,7 @@ class ProcessDriver:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=ROOT,
+                cwd=self._working_directory(order),
                 env=self._environment(order),
             )
         except (OSError, ValueError) as error:
@@ -125,6 +126,7 @@ class ProcessDriver:
         if ended is not None and ended.generation == generation:
             del self._ended[app]
             self._write_book()
+            shutil.rmtree(self._work_of(app), ignore_errors=True)
 
     async def tidy(self) -> None:
         """Set full logs aside."""
@@ -138,6 +140,18 @@ class ProcessDriver:
     def _argv(self, command: list[str]) -> list[str]:
         is_python = command[0] in ("python", "python3")
         return [sys.executable, *command[1:]] if is_python else command
+
+    def _working_directory(self, order: AppOrder) -> Path:
+        """Where the copy starts; its files are there and nothing that an earlier one left."""
+        if not order.files:
+            return ROOT
+        directory = self._work_of(order.app)
+        shutil.rmtree(directory, ignore_errors=True)
+        for path, content in order.files.items():
+            file = directory / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+        return directory
 
     def _environment(self, order: AppOrder) -> dict[str, str]:
         path = os.environ.get("PYTHONPATH")
@@ -154,6 +168,9 @@ class ProcessDriver:
     def _marks(self, app: str, generation: int) -> dict[str, str]:
         """The variables by which a copy's processes are known, wherever they hang in the tree."""
         return {"WATCHKEEP_APP_ID": app, "WATCHKEEP_GENERATION": str(generation)}
+
+    def _work_of(self, app: str) -> Path:
+        return self._log_of(app).parent.parent / "work" / app
 
     def _log_of(self, app: str) -> Path:
         if "/" in app or app.startswith("."):

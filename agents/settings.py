@@ -34,6 +34,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: int = 0
     slots: int = 4
     log_level: LogLevel = "info"
+    #: Folder of the secrets, one file each; empty: `secrets` in the node's directory.
+    secrets: str = ""
     #: None: only the driver `process`.
     docker: DockerConfig | None = None
 
@@ -53,7 +55,7 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a provisioner."""
 
     bootstrap: str
-    #: Holds `nodes/` and `pools/`.
+    #: Holds `nodes/`, `pools/` and `secrets/`.
     data_dir: str
     pool: str
     #: Address that its nodes listen on.

@@ -27,6 +27,7 @@ _DAY_S = 86_400
 #: Words that ask for attention, and their colour.
 _COLOURS = {
     "active": "green",
+    "free": "green",
     "running": "green",
     "ok": "green",
     "Active": "green",

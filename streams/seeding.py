@@ -5,19 +5,13 @@ Nothing is asked for twice: what the log already has stays as it is, whatever th
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-from typing import Any
-
-import msgspec
-
 from sdk.contract.ids import pool_id
 from sdk.contract.policy import policy_from
 from sdk.contract.requests import ChangePolicy, ConfigurePool, Request, RunApp
-from sdk.contract.specs import AppSpec, check_spec
+from sdk.contract.specs import AppSpec
 from streams.asking import ANSWER_WITHIN_S, open_conversation
-from streams.commands import CommandError
 from streams.settings import PROJECT_ROOT, Settings
+from streams.spec_files import load_specs
 from tables.state import State
 
 EXAMPLES = PROJECT_ROOT / "examples" / "apps.toml"
@@ -30,7 +24,7 @@ async def seed(settings: Settings, *, demo: bool = False, timeout_s: float = ANS
         CommandError: a wish was refused or nobody answered, or the example applications cannot be read.
     """
     async with open_conversation(settings.bootstrap, settings.prefix) as conversation:
-        wishes = list_wishes(conversation.state, settings, load_apps(EXAMPLES) if demo else [])
+        wishes = list_wishes(conversation.state, settings, load_specs(EXAMPLES).specs if demo else [])
         for request in wishes.values():
             await conversation.ask(request, timeout_s=timeout_s, asker="up")
         return list(wishes)
@@ -50,20 +44,3 @@ def list_wishes(state: State, settings: Settings, apps: list[AppSpec]) -> dict[s
         if spec.app not in state.apps:
             wishes[spec.app] = RunApp(spec)
     return wishes
-
-
-def load_apps(path: Path) -> list[AppSpec]:
-    """The specs in a file with one `[[app]]` table for each.
-
-    Raises:
-        CommandError: the file cannot be read, or an app in it is not right; the message says which and why.
-    """
-    try:
-        with path.open("rb") as file:
-            tables: Any = tomllib.load(file).get("app", [])
-        specs = msgspec.convert(tables, list[AppSpec])
-        for spec in specs:
-            check_spec(spec)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path.name} cannot be used: {error}.") from None
-    return specs

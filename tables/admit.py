@@ -16,6 +16,7 @@ from sdk.contract.events import (
     NodeCordoned,
     NodeDownConfirmed,
     NodeDrainRequested,
+    NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
     NodeUncordoned,
@@ -37,6 +38,7 @@ from sdk.contract.requests import (
     MoveApp,
     ReleaseBrake,
     Request,
+    RequestNode,
     RestartApp,
     RunApp,
     ShutdownNode,
@@ -60,11 +62,15 @@ def admit(state: State, asked: Asked) -> Event:
         return RequestRefused(asked.id, str(error)[:500])
 
 
-def _run_app(_state: State, request: str, wish: RunApp) -> Event:
+def _run_app(state: State, request: str, wish: RunApp) -> Event:
     check_spec(wish.spec)
     kind, _, name = wish.spec.app.partition("-")
     check_name(name, what=kind)
-    return AppSubmitted(request, wish.spec)
+    if wish.grant:
+        grant = state.grants.get(str(wish.grant))
+        if grant is None or not grant.node:
+            raise RefusalError(f"grant: {wish.grant} is not in force; it was used, or its time is over")
+    return AppSubmitted(request, wish.spec, wish.grant)
 
 
 def _stop_app(state: State, request: str, wish: StopApp) -> Event:
@@ -110,6 +116,19 @@ def _create_node(state: State, request: str, wish: CreateNode) -> Event:
             f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more"
         )
     return NodesRequested(request, wish.pool, wish.count)
+
+
+def _request_node(state: State, request: str, wish: RequestNode) -> Event:
+    pool = wish.pool or (next(iter(state.pools)) if len(state.pools) == 1 else "")
+    if not pool:
+        raise RefusalError(
+            f"pool: none is named; allowed: {', '.join(sorted(state.pools)) or 'there is none'}"
+        )
+    _check_known(pool, state.pools, "pool")
+    slots_max = state.pools[pool].slots
+    if not 1 <= wish.slots <= slots_max:
+        raise RefusalError(f"slots: {wish.slots} is out of range; a node of {pool} has 1 to {slots_max}")
+    return NodeRequested(request, pool, wish.slots, wish.new)
 
 
 def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
@@ -175,6 +194,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RestartApp: _restart_app,
     MoveApp: _move_app,
     CreateNode: _create_node,
+    RequestNode: _request_node,
     ShutdownNode: _shutdown_node,
     CordonNode: _cordon_node,
     UncordonNode: _uncordon_node,

@@ -10,7 +10,8 @@ Rules:
 """
 
 from sdk.contract.events import BrakeEngaged, BrakeReleased, Decision
-from tables.decide_apps import decide_apps
+from tables.decide_apps import decide_apps, reserve_room, stranded_apps
+from tables.decide_grants import decide_grants
 from tables.decide_nodes import decide_nodes, decide_orders, decide_pools
 from tables.plan import Plan
 from tables.state import State
@@ -24,6 +25,8 @@ def decide(state: State, witness: Witness) -> list[Decision]:
     decide_nodes(plan)
     decide_orders(plan)
     decide_pools(plan)
+    reserve_room(plan, stranded_apps(plan))
+    decide_grants(plan)
     decide_apps(plan)
     return plan.decisions
 

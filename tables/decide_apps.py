@@ -8,7 +8,7 @@ from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
-from tables.room import need_of
+from tables.room import NOTHING, need_of
 from tables.rows import AppRow
 from tables.state import is_hosted, may_replace
 
@@ -21,9 +21,7 @@ _JITTER = 0.1
 def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
     wanted = _wanted_apps(plan)
-    stranded = stranded_apps(plan)
-    reserve_room(plan, stranded)
-    moving = {row.app for row in stranded}
+    moving = {row.app for row in stranded_apps(plan)}
     # Room goes by priority; among equals first to what a dead node has lost, then to who has waited longest.
     for row in sorted(
         wanted, key=lambda row: (-row.spec.priority, row.app not in moving, row.submitted_at_ms, row.app)
@@ -53,11 +51,15 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
 
 
 def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
-    """Keep room on each replacement for the apps it was ordered for."""
+    """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
     for row in moving:
         target = successor_of(plan, row)
         if target:
             plan.reserve(target, need_of(row.spec))
+            continue
+        order = replacing_order(plan.state, row.node, row.lineage)
+        coming = (row.node, row.lineage) if order is None else order
+        plan.promised[coming] = plan.promised.get(coming, NOTHING).plus(need_of(row.spec))
 
 
 def successor_of(plan: Plan, row: AppRow) -> str | None:
@@ -148,14 +150,16 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
 
 
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
-    choice = choose_node(plan, row, only=only)
+    choice = choose_node(plan, row, only=only or _granted_node(plan, row))
+    if isinstance(choice, Refusal) and not only:
+        choice = choose_node(plan, row)
     if isinstance(choice, Refusal):
         if not only and row.pending_reason != choice.reason:
             plan.add(
                 AppLeftPending(**plan.basis, app=row.app, reason=choice.reason, fell_out=choice.fell_out)
             )
         return False
-    plan.take(choice.node, row.spec)
+    plan.place(row, choice.node)
     plan.add(
         AppPlaced(
             **plan.basis,
@@ -171,3 +175,9 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
         )
     )
     return True
+
+
+def _granted_node(plan: Plan, row: AppRow) -> str:
+    """The node that keeps room for the app, empty if none does."""
+    grant = plan.state.grants.get(str(row.grant))
+    return grant.node if grant is not None and plan.kept_for(row, grant.node).slots else ""

@@ -126,17 +126,12 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
     state = plan.state
-    leaving = sum(
-        each.pool == row.pool and not (each.draining or each.quarantined)
-        for each in (state.nodes[node] for node in plan.leaving | plan.quarantining)
-    )
-    have = nodes_in_pool(state, row.pool, staying=True) - leaving
-    room = state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + len(plan.leaving)
-    count = min(row.nodes - have, room)
+    have = nodes_kept(plan, row.pool)
+    gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
+    count = min(row.nodes - have, state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + gone)
     if count <= 0:
         return
-    moves_on = state.policy.on_node_failure == "new-node"
-    replaced = _to_replace(plan, row.pool)[:count] if moves_on else []
+    replaced = to_replace(plan, row.pool)[:count]
     for node in replaced + [""] * (count - len(replaced)):
         plan.add(
             NodeOrdered(
@@ -151,9 +146,21 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
         )
 
 
-def _to_replace(plan: Plan, pool: str) -> list[str]:
-    """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die."""
+def nodes_kept(plan: Plan, pool: str) -> int:
+    """Nodes that a pool has and keeps when this call is over, those being created included."""
+    going = (plan.state.nodes[node] for node in plan.leaving | plan.quarantining)
+    lost = sum(row.pool == pool and not (row.draining or row.quarantined) for row in going)
+    return nodes_in_pool(plan.state, pool, staying=True) - lost
+
+
+def to_replace(plan: Plan, pool: str) -> list[str]:
+    """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die.
+
+    None, if the policy spreads the apps of a dead node.
+    """
     state = plan.state
+    if state.policy.on_node_failure != "new-node":
+        return []
     dead = [
         node
         for node, row in state.nodes.items()

@@ -17,6 +17,7 @@ from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
+from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
 from tables.fold_standing import STANDING_HANDLERS
@@ -24,7 +25,7 @@ from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 
 
 class Meta(NamedTuple):
@@ -56,6 +57,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **NODE_HANDLERS,
     **APP_HANDLERS,
     **CONTROL_HANDLERS,
+    **GRANT_HANDLERS,
     **STANDING_HANDLERS,
     **MOVE_HANDLERS,
 }

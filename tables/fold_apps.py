@@ -28,12 +28,13 @@ from sdk.contract.events import (
     Event,
 )
 from sdk.contract.specs import check_spec
+from tables.fold_grants import use_grant
 from tables.fold_moves import may_take_over, settled, standby_exited, take_over, takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.room import capacity_of, need_of
 from tables.rows import AppRow
-from tables.state import State, holds_slot, is_hosted, may_replace, taken_on
+from tables.state import State, granted_room, holds_slot, is_hosted, may_replace, taken_on
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -68,11 +69,12 @@ def _submitted(state: State, event: AppSubmitted, meta: "Meta") -> str:
             phase="pending",
             since_ms=meta.append_ms,
             submitted_at_ms=meta.append_ms,
+            grant=event.grant,
         )
     elif row.phase == "stopped" or not is_hosted(state, row):
         new = replace(row, spec=event.spec, wanted=True, gave_up=False, strikes=0, recent_failures=[])
         if row.phase == "stopped":
-            new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None)
+            new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None, grant=event.grant)
     else:
         new = replace(row, spec=event.spec, wanted=True, gave_up=False)
     state.put("apps", event.spec.app, new)
@@ -85,7 +87,7 @@ def _stop_requested(state: State, event: AppStopRequested, meta: "Meta") -> str:
     if fault := request_fault(state, event.request) or ("" if row else f"no app {event.app}"):
         return fault
     assert row is not None
-    new = replace(settled(row), wanted=False, gave_up=False, pending_reason="", fell_out={})
+    new = replace(settled(row), wanted=False, gave_up=False, pending_reason="", fell_out={}, grant=0)
     if not (holds_slot(row) and is_hosted(state, row)):
         new = replace(new, phase="stopped", since_ms=meta.append_ms, wake=None, silent=False)
     state.put("apps", event.app, new)
@@ -111,9 +113,11 @@ def _restart_requested(state: State, event: AppRestartRequested, meta: "Meta") -
 
 
 def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
+    """Place an app; also uses up its grant, wherever it was placed."""
     if fault := term_fault(state, event.term) or _placement_fault(state, event):
         return fault
     node, row = state.nodes[event.node], state.apps[event.app]
+    use_grant(state, row)
     state.put(
         "apps",
         event.app,
@@ -132,6 +136,7 @@ def _placed(state: State, event: AppPlaced, meta: "Meta") -> str:
             end_reason="",
             end_detail="",
             pending_reason="",
+            grant=0,
             fell_out={},
             wake=wake_of(event.wake_ms, meta),
         ),
@@ -152,7 +157,8 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"registration {event.registration} of {event.node} is not in force"
     if not takes_apps(node):
         return f"{event.node} takes no apps"
-    if not need_of(row.spec).fits(capacity_of(node).minus(taken_on(state, event.node))):
+    free = capacity_of(node).minus(taken_on(state, event.node)).plus(granted_room(state, row, event.node))
+    if not need_of(row.spec).fits(free):
         return f"{event.node} has no room"
     return ""
 

@@ -14,6 +14,7 @@ from sdk.contract.events import (
     Band,
     Decision,
     NodeDeclaredDown,
+    NodeGranted,
     NodeLeft,
     NodeQuarantined,
     NodeScore,
@@ -121,11 +122,16 @@ def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
     reserve_room(plan, moving)
     successors = {row.app: successor_of(plan, row) for row in moving}
     for decision in decisions:
-        if isinstance(decision, Placement) and decision.app in plan.state.apps:
+        if isinstance(decision, NodeGranted):
+            plan.give(decision.node, Need(decision.slots, 0, 0))
+        elif isinstance(decision, Placement) and decision.app in plan.state.apps:
             row = plan.state.apps[decision.app]
-            if isinstance(decision, AppPlaced) and (successor := successors.get(row.app)):
+            if isinstance(decision, AppPrepared):
+                plan.take(decision.node, row.spec)
+                continue
+            if successor := successors.get(row.app):
                 plan.release(successor, need_of(row.spec))
-            plan.take(decision.node, row.spec)
+            plan.place(row, decision.node)
 
 
 def differences(judged: Iterable[Judged], placed: Placement) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from sdk.contract.policy import check_policy
 from tables.fold_apps import TRANSITIONS
 from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
-from tables.rows import AppRow, NodeRow, OrderRow
+from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of, taken_on
 
 
@@ -28,6 +28,8 @@ def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
     for table, key in list(keys):
         if table == "orders" and (node := state.node_of_order.get(int(key))) is not None:
             keys.add(("nodes", node))
+        elif table == "grants" and key in state.grants and state.grants[key].node:
+            keys.add(("nodes", state.grants[key].node))
         elif table == "apps":
             keys.update(("nodes", node) for node in nodes_of(state.apps[key]))
         elif table == "nodes" and key in state.nodes:
@@ -48,6 +50,8 @@ def _check(state: State, keys: Iterable[Key]) -> Iterator[str]:
                 yield from _app(state, key, row)
             case OrderRow():
                 yield from _order(state, key, row)
+            case GrantRow():
+                yield from _grant(state, key, row)
         wake = getattr(row, "wake", None)
         if (wake is not None and not wake.fired) != ((table, key) in state.waking):
             yield f"{table} {key}: the index of wakes is wrong"
@@ -103,6 +107,10 @@ def _room(state: State) -> list[str]:
         if spec.group:
             group = copies.setdefault(spec.group, {})
             group[home] = group.get(home, 0) + 1
+    for grant in state.grants.values():
+        if grant.node:
+            home = (grant.node, grant.lineage)
+            taken[home] = taken.get(home, NOTHING).plus(Need(grant.slots, 0, 0))
     broken = ["the index of taken room is wrong"] if taken != state.taken else []
     return [*broken, "the index of groups is wrong"] if copies != state.copies else broken
 
@@ -114,6 +122,17 @@ def _order(state: State, key: str, order: OrderRow) -> Iterator[str]:
         yield f"order {key}: the index of open orders is wrong"
     if order.pool not in state.pools:
         yield f"order {key}: unknown pool {order.pool}"
+
+
+def _grant(state: State, key: str, grant: GrantRow) -> Iterator[str]:
+    if str(grant.grant) != key or grant.grant > state.offset:
+        yield f"grant {key}: the row names {grant.grant}"
+    if grant.slots < 1:
+        yield f"grant {key}: {grant.slots} slots"
+    if grant.pool not in state.pools:
+        yield f"grant {key}: unknown pool {grant.pool}"
+    if grant.node and key not in state.grants_of_node.get(grant.node, ()):
+        yield f"grant {key}: missing in the index of {grant.node}"
 
 
 def _rest(state: State) -> list[str]:

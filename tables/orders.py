@@ -46,6 +46,8 @@ def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:
         generation=generation,
         command=spec.command,
         env=spec.env,
+        secrets=spec.secrets,
+        files=spec.files,
         driver=spec.driver,
         stop_grace_ms=spec.stop_grace_ms,
         on_isolation=spec.on_isolation,

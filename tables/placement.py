@@ -56,7 +56,7 @@ def _take_only(plan: Plan, app: AppRow, node: str, *, away: bool) -> Choice | Re
         return Refusal(f"{node} takes no apps", {})
     if wish_fault(row, app.spec.driver, app.spec.constraints):
         return Refusal(f"{node} is not what it asks for", {})
-    if not need_of(app.spec).fits(plan.free(node, reserved=away)):
+    if not need_of(app.spec).fits(plan.free(node, reserved=away).plus(plan.kept_for(app, node))):
         return Refusal(f"{node} has no room", {})
     return Choice(node, fence, [], {})
 

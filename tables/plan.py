@@ -6,7 +6,8 @@ from sdk.contract.events import Decision, NodeOrdered
 from sdk.contract.specs import AppSpec
 from tables.candidates import Candidates
 from tables.room import NOTHING, Need, capacity_of, need_of
-from tables.state import State, taken_on
+from tables.rows import AppRow
+from tables.state import State, granted_room, taken_on
 from tables.witness import Witness
 
 
@@ -44,6 +45,10 @@ class Plan:
         self._given: dict[str, Need] = {}
         #: Room kept for the apps of a dead node, by the node that replaces it.
         self._reserved: dict[str, Need] = {}
+        #: The same while the replacement is being created, by its order, or by the dead node and its lineage.
+        self.promised: dict[int | tuple[str, int], Need] = {}
+        #: What is left of the grants that this call used.
+        self._left: dict[int, int] = {}
         #: Group -> node -> copies, what this call has placed included.
         self._copies: dict[str, dict[str, int]] = {}
         self._candidates: Candidates | None = None
@@ -72,9 +77,26 @@ class Plan:
         kept = self._reserved.get(node) if reserved else None
         return free if kept is None else free.minus(kept)
 
-    def take(self, node: str, spec: AppSpec) -> None:
-        """Place a copy on a node."""
-        self._given[node] = self._given.get(node, NOTHING).plus(need_of(spec))
+    def give(self, node: str, need: Need) -> None:
+        """Take room on a node."""
+        self._given[node] = self._given.get(node, NOTHING).plus(need)
+        self._touch(node)
+
+    def kept_for(self, app: AppRow, node: str) -> Need:
+        """Room on a node that a grant keeps for the app and that this call has not used."""
+        kept = granted_room(self.state, app, node).slots
+        return Need(min(kept, self._left.get(app.grant, kept)), 0, 0)
+
+    def place(self, app: AppRow, node: str) -> None:
+        """Place the next copy of an app in force; wherever it goes, its grant is used."""
+        self.take(node, app.spec, kept=self.kept_for(app, node))
+        grant = self.state.grants.get(str(app.grant))
+        if grant is not None:
+            self._left[app.grant] = max(0, self._left.get(app.grant, grant.slots) - app.spec.slots)
+
+    def take(self, node: str, spec: AppSpec, *, kept: Need = NOTHING) -> None:
+        """Place a copy on a node, in the room that was kept for it and then in what is free."""
+        self._given[node] = self._given.get(node, NOTHING).plus(need_of(spec)).minus(kept)
         if spec.group:
             copies = self.copies_of(spec.group)
             copies[node] = copies.get(node, 0) + 1

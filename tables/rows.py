@@ -92,6 +92,8 @@ class OrderRow(_Row, frozen=True):
     replaces: str = ""
     replaces_lineage: int = 0
     withdrawn: bool = False
+    #: Its node was granted to somebody who asked for a new one; the next who asks gets another.
+    granted: bool = False
     ended: bool = False
     end_reason: str = ""
     #: Name that the provisioner gave, as far as the log knows.
@@ -170,6 +172,8 @@ class AppRow(_Row, frozen=True):
     #: Why -> how many nodes could not take it, when the reason was first seen.
     fell_out: dict[str, int] = {}
     submitted_at_ms: int = 0
+    #: The grant whose room its first copy takes, 0 for none.
+    grant: int = 0
     #: Somebody wants it elsewhere: on `move_to`, or on any other node if that is empty.
     moving: bool = False
     move_to: str = ""
@@ -177,6 +181,21 @@ class AppRow(_Row, frozen=True):
     standby: Standby | None = None
     #: The last standby of this generation came to nothing; no other is tried until somebody asks.
     standby_failed: bool = False
+    wake: Wake | None = None
+
+
+class GrantRow(_Row, frozen=True):
+    """Room on a node that somebody asked for; the row goes when it is used, refused or expired."""
+
+    #: Offset of the `NodeRequested`.
+    grant: int
+    pool: str
+    #: What is left of the slots.
+    slots: int
+    new: bool = False
+    #: Where the room is kept, empty while it is waited for, and the lineage of that node.
+    node: str = ""
+    lineage: int = 0
     wake: Wake | None = None
 
 
@@ -247,6 +266,7 @@ Row = (
     | OrderRow
     | PoolRow
     | AppRow
+    | GrantRow
     | SourceRow
     | RequestRow
     | PolicyRow
@@ -261,6 +281,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "orders": OrderRow,
     "pools": PoolRow,
     "apps": AppRow,
+    "grants": GrantRow,
     "sources": SourceRow,
     "requests": RequestRow,
     "policy": PolicyRow,

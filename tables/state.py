@@ -16,6 +16,7 @@ from tables.rows import (
     TABLES,
     AppRow,
     BrakeRow,
+    GrantRow,
     NodeRow,
     OrderRow,
     PolicyRow,
@@ -58,6 +59,8 @@ class State:
         self.orders_of_pool: dict[str, set[int]] = {}
         #: Dead node and its lineage -> latest order that replaces it.
         self.replacement: dict[tuple[str, int], int] = {}
+        #: Node -> grants that room is kept for there.
+        self.grants_of_node: dict[str, set[str]] = {}
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -82,6 +85,11 @@ class State:
     def apps(self) -> dict[str, AppRow]:
         """Apps and services by id."""
         return cast("dict[str, AppRow]", self.tables["apps"])
+
+    @property
+    def grants(self) -> dict[str, GrantRow]:
+        """Room that is waited for or kept, by the offset of its request, as text."""
+        return cast("dict[str, GrantRow]", self.tables["grants"])
 
     @property
     def sources(self) -> dict[str, SourceRow]:
@@ -124,9 +132,13 @@ class State:
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests and lone sources are ever forgotten."""
-        assert table in ("requests", "sources")
-        if self.tables[table].pop(key, None) is not None:
+        """Remove a row; only requests, lone sources and grants are ever forgotten."""
+        assert table in ("requests", "sources", "grants")
+        row = self.tables[table].pop(key, None)
+        if row is not None:
+            self.waking.discard((table, key))
+            if isinstance(row, GrantRow):
+                self._index_grant(key, row, None)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -167,17 +179,9 @@ class State:
                 self._open_or_close_node(row)
                 self._reopen_apps_of(key)
             case OrderRow():
-                self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
-                node = self.node_of_order.get(row.order)
-                if node is not None:
-                    self._open_or_close_node(self.nodes[node])
-                elif is_order_open(self, row):
-                    self.open_orders.add(row.order)
-                else:
-                    self.open_orders.discard(row.order)
-                dead = (row.replaces, row.replaces_lineage)
-                if row.replaces and self.replacement.get(dead, -1) <= row.order:
-                    self.replacement[dead] = row.order
+                self._index_order(row)
+            case GrantRow():
+                self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case _:
                 pass
         wake = getattr(row, "wake", None)
@@ -185,6 +189,27 @@ class State:
             self.waking.add((table, key))
         else:
             self.waking.discard((table, key))
+
+    def _index_order(self, row: OrderRow) -> None:
+        self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
+        node = self.node_of_order.get(row.order)
+        if node is not None:
+            self._open_or_close_node(self.nodes[node])
+        elif is_order_open(self, row):
+            self.open_orders.add(row.order)
+        else:
+            self.open_orders.discard(row.order)
+        dead = (row.replaces, row.replaces_lineage)
+        if row.replaces and self.replacement.get(dead, -1) <= row.order:
+            self.replacement[dead] = row.order
+
+    def _index_grant(self, key: str, old: GrantRow | None, row: GrantRow | None) -> None:
+        if old is not None and old.node:
+            self.grants_of_node[old.node].discard(key)
+            self._occupy((old.node, old.lineage), Need(old.slots, 0, 0), "", sign=-1)
+        if row is not None and row.node:
+            self.grants_of_node.setdefault(row.node, set()).add(key)
+            self._occupy((row.node, row.lineage), Need(row.slots, 0, 0), "", sign=1)
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
         were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
@@ -311,13 +336,29 @@ def wants_away(state: State, app: AppRow) -> bool:
 
 
 def taken_on(state: State, node: str) -> Need:
-    """Room that the apps of the node's lineage take."""
+    """Room that the apps of the node's lineage take, and what is kept there for who was granted it."""
     return state.taken.get((node, state.nodes[node].lineage), NOTHING)
 
 
 def used_slots(state: State, node: str) -> int:
-    """Slots that the apps of the node's lineage take."""
+    """Slots that the apps of the node's lineage take, and those kept for who was granted them."""
     return taken_on(state, node).slots
+
+
+def is_kept(state: State, grant: GrantRow) -> bool:
+    """Whether the room of a grant still stands: its node serves in the same lineage and may be given apps again."""
+    node = state.nodes.get(grant.node)
+    if node is None or node.status != "active" or node.lineage != grant.lineage:
+        return False
+    return not (node.draining or node.cordoned or node.quarantined)
+
+
+def granted_room(state: State, app: AppRow, node: str) -> Need:
+    """Room on the node that is kept for the next copy of the app."""
+    grant = state.grants.get(str(app.grant))
+    if grant is None or grant.node != node or not is_kept(state, grant):
+        return NOTHING
+    return Need(min(grant.slots, app.spec.slots), 0, 0)
 
 
 def is_order_open(state: State, order: OrderRow) -> bool:

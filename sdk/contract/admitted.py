@@ -14,6 +14,8 @@ class AppSubmitted(EventBase, frozen=True):
 
     request: str
     spec: AppSpec
+    #: The grant whose room it takes, 0 for none.
+    grant: Whole = 0
 
 
 class AppStopRequested(EventBase, frozen=True):
@@ -45,6 +47,16 @@ class NodesRequested(EventBase, frozen=True):
     request: str
     pool: str
     count: Whole
+
+
+class NodeRequested(EventBase, frozen=True):
+    """Somebody wants room on a node; the offset of this record is the grant that answers it."""
+
+    request: str
+    pool: str
+    slots: Whole
+    #: Only a node that is created for it will do.
+    new: bool = False
 
 
 class NodeShutdownRequested(EventBase, frozen=True):

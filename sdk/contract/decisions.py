@@ -100,6 +100,42 @@ class PoolDegraded(_Decision, frozen=True, kw_only=True):
     strikes: Whole
 
 
+class PoolEnlarged(_Decision, frozen=True, kw_only=True):
+    """A pool gets a node more, because somebody waits for room that no node has."""
+
+    pool: str
+    #: Who waits: offset of the `NodeRequested`.
+    grant: Whole
+    #: How many nodes the pool ought to have from here on.
+    nodes: Whole
+
+
+class NodeGranted(_Decision, frozen=True, kw_only=True):
+    """Room on a node is kept for whoever asked for it, until it is used or the time is over."""
+
+    #: Offset of the `NodeRequested` that it answers.
+    grant: Whole
+    node: str
+    registration: Whole
+    slots: Whole
+
+
+class GrantRefused(_Decision, frozen=True, kw_only=True):
+    """Room that somebody asked for cannot be had."""
+
+    grant: Whole
+    pool: str
+    reason: str
+
+
+class GrantExpired(_Decision, frozen=True, kw_only=True):
+    """Room that was kept for somebody is free again."""
+
+    grant: Whole
+    node: str
+    reason: Literal["unused", "node-gone"]
+
+
 class NodeScore(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a node was worth to an app: numbers compared from the first to `cost`, the smaller the better."""
 

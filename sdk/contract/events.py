@@ -21,6 +21,7 @@ from sdk.contract.admitted import (
     NodeCordoned,
     NodeDownConfirmed,
     NodeDrainRequested,
+    NodeRequested,
     NodeShutdownRequested,
     NodesRequested,
     NodeUncordoned,
@@ -39,7 +40,10 @@ from sdk.contract.decisions import (
     AppStandbyDropped,
     BrakeEngaged,
     BrakeReleased,
+    GrantExpired,
+    GrantRefused,
     NodeDeclaredDown,
+    NodeGranted,
     NodeLeft,
     NodeOrdered,
     NodeOrderWithdrawn,
@@ -48,6 +52,7 @@ from sdk.contract.decisions import (
     NodeScore,
     PlannerStarted,
     PoolDegraded,
+    PoolEnlarged,
     PoolHeldBack,
     TimerFired,
 )
@@ -87,17 +92,21 @@ __all__ = [
     "BrakeReleased",
     "Decision",
     "Event",
+    "GrantExpired",
+    "GrantRefused",
     "NodeCordoned",
     "NodeDeclaredDown",
     "NodeDownConfirmed",
     "NodeDrainRequested",
     "NodeExited",
+    "NodeGranted",
     "NodeLeft",
     "NodeOrderWithdrawn",
     "NodeOrdered",
     "NodeQuarantined",
     "NodeRegistered",
     "NodeReleased",
+    "NodeRequested",
     "NodeScore",
     "NodeShutdownRequested",
     "NodeUncordoned",
@@ -107,6 +116,7 @@ __all__ = [
     "PolicyChanged",
     "PoolConfigured",
     "PoolDegraded",
+    "PoolEnlarged",
     "PoolHeldBack",
     "Position",
     "ProvisionerRegistered",
@@ -128,6 +138,10 @@ Decision = (
     | NodeLeft
     | PoolHeldBack
     | PoolDegraded
+    | PoolEnlarged
+    | NodeGranted
+    | GrantRefused
+    | GrantExpired
     | AppPlaced
     | AppPrepared
     | AppStandbyDropped
@@ -154,6 +168,7 @@ Event = (
     | AppRestartRequested
     | AppMoveRequested
     | NodesRequested
+    | NodeRequested
     | NodeShutdownRequested
     | NodeCordoned
     | NodeUncordoned
@@ -183,6 +198,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
     "watchkeep.app.move-requested.v1": (AppMoveRequested, "app"),
     "watchkeep.nodes.requested.v1": (NodesRequested, "pool"),
+    "watchkeep.node.requested.v1": (NodeRequested, "pool"),
     "watchkeep.node.shutdown-requested.v1": (NodeShutdownRequested, "node"),
     "watchkeep.node.cordoned.v1": (NodeCordoned, "node"),
     "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
@@ -202,6 +218,10 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.left.v1": (NodeLeft, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
+    "watchkeep.pool.enlarged.v1": (PoolEnlarged, "pool"),
+    "watchkeep.node.granted.v1": (NodeGranted, "node"),
+    "watchkeep.grant.refused.v1": (GrantRefused, "pool"),
+    "watchkeep.grant.expired.v1": (GrantExpired, "node"),
     "watchkeep.app.placed.v1": (AppPlaced, "app"),
     "watchkeep.app.prepared.v1": (AppPrepared, "app"),
     "watchkeep.app.standby-dropped.v1": (AppStandbyDropped, "app"),

@@ -28,6 +28,10 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     on_isolation: Literal["keep", "stop"] = "keep"
     #: The copy is condemned: kill it without grace.
     kill: bool = False
+    #: Variable -> name of a secret.
+    secrets: dict[str, str] = {}
+    #: Path in the working directory -> content.
+    files: dict[str, str] = {}
     #: For the driver `docker`.
     docker: DockerSpec | None = None
 

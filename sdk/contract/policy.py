@@ -53,6 +53,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str = "spread"
     #: Nodes a pool may have at most, those being created included.
     pool_nodes_max: Whole = 100
+    #: Room on a node is kept this long for who asked for it: a deployer submits its app within seconds, and
+    #: who died holds up the others no longer.
+    grant_within_ms: Whole = 60_000
     #: `new-node` replaces a dead node by a new one that gets all its apps; `spread` puts them at once on the nodes that
     #: have room, and the pool is filled up with an empty node. Source: the mission asks for the first.
     on_node_failure: str = "new-node"
@@ -88,6 +91,7 @@ _RANGES = {
     "brake_step_ms": (0, 3_600_000),
     "brake_calm_ms": (0, 3_600_000),
     "pool_nodes_max": (1, 100_000),
+    "grant_within_ms": (1_000, 3_600_000),
     "node_quarantine_after": (1, 1_000),
     "node_failure_window_ms": (1, 86_400_000),
     "node_quarantine_ms": (1, 604_800_000),

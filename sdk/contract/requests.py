@@ -17,6 +17,8 @@ class RunApp(_Request, frozen=True):
     """Run an app; one that is known gets this spec from its next copy on."""
 
     spec: AppSpec
+    #: The grant whose room it takes, 0 for none.
+    grant: Whole = 0
 
 
 class StopApp(_Request, frozen=True):
@@ -44,6 +46,16 @@ class CreateNode(_Request, frozen=True):
 
     pool: str
     count: Whole = 1
+
+
+class RequestNode(_Request, frozen=True):
+    """Room on a node for whoever asks: on one that has it free, else on a new one."""
+
+    #: Empty: the only pool there is.
+    pool: str = ""
+    slots: Whole = 1
+    #: A node that is created for this request, whatever is free.
+    new: bool = False
 
 
 class ShutdownNode(_Request, frozen=True):
@@ -108,6 +120,7 @@ Request = (
     | RestartApp
     | MoveApp
     | CreateNode
+    | RequestNode
     | ShutdownNode
     | CordonNode
     | UncordonNode
@@ -125,6 +138,7 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.restart-app.v1": RestartApp,
     "watchkeep.request.move-app.v1": MoveApp,
     "watchkeep.request.create-node.v1": CreateNode,
+    "watchkeep.request.request-node.v1": RequestNode,
     "watchkeep.request.shutdown-node.v1": ShutdownNode,
     "watchkeep.request.cordon-node.v1": CordonNode,
     "watchkeep.request.uncordon-node.v1": UncordonNode,

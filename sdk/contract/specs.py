@@ -9,6 +9,8 @@ from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
 SPEC_BYTES_MAX = 64 << 10
+#: Longest path of a file. Source: far below what Linux takes, 4,096 with the directories above it.
+PATH_LENGTH_MAX = 200
 #: Longest name of an image or a user. Source: what docker takes for the name of an image.
 _NAME_MAX = 255
 #: Docker refuses less than 6 MiB.
@@ -108,6 +110,10 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     #: Argument list, never a shell line.
     command: list[str]
     env: dict[str, str] = {}
+    #: Variable -> name of a secret, whose value only the node's machine knows.
+    secrets: dict[str, str] = {}
+    #: Path in the app's working directory -> content; an app with files has a directory of its own and starts there.
+    files: dict[str, str] = {}
     driver: str = "process"
     #: Where it comes back after a failure of its own.
     on_failure: Literal["other-node", "same-node"] = "other-node"
@@ -141,6 +147,8 @@ def check_spec(spec: AppSpec) -> None:
         raise ValueError("command: needs a program and arguments, as a list of words without NUL")
     if any(not key or "=" in key or "\0" in key + value for key, value in spec.env.items()):
         raise ValueError("env: names must be non-empty and without =, nothing may hold NUL")
+    _check_secrets(spec)
+    _check_files(spec)
     _check_driver(spec)
     _check_placing(spec)
     for field, value, low, high in (
@@ -196,3 +204,33 @@ def _check_placing(spec: AppSpec) -> None:
         raise ValueError(f"constraints: {len(spec.constraints)}; allowed: at most {CONSTRAINTS_MAX}")
     for constraint in spec.constraints:
         check_constraint(constraint)
+
+
+def _check_secrets(spec: AppSpec) -> None:
+    for variable, name in spec.secrets.items():
+        if not variable or "=" in variable or "\0" in variable:
+            raise ValueError("secrets: variables must be non-empty and without = and NUL")
+        if variable in spec.env:
+            raise ValueError(f"secrets: {variable!r:.80} is in env too")
+        try:
+            check_name(name, what="secret")
+        except ValueError as error:
+            raise ValueError(f"secrets: {error}") from None
+
+
+def _check_files(spec: AppSpec) -> None:
+    if spec.files and spec.driver != "process":
+        raise ValueError(f"files: are for the driver process; with {spec.driver} they belong into the image")
+    for path in spec.files:
+        parts = path.split("/")
+        if (
+            len(path) > PATH_LENGTH_MAX
+            or not path.isprintable()
+            or any(part in ("", ".", "..") for part in parts)
+        ):
+            raise ValueError(
+                f"files: {path!r:.80} is not a path inside the working directory, such as conf/pump.ini, "
+                f"of at most {PATH_LENGTH_MAX} characters"
+            )
+        if any(other.startswith(f"{path}/") for other in spec.files):
+            raise ValueError(f"files: {path!r:.80} is a file and a directory")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import NOT_FOUND, CommandError
+from streams.commands import NOT_FOUND, USAGE, CommandError
 from streams.commands.app_specs import make_specs, placing_options
 from streams.commands.options import no_wait_option, timeout_option
+from streams.commands.scaling import app_logs, scale_app
 from streams.commands.shared import (
     FORMATS,
     HelpfulGroup,
@@ -22,18 +24,18 @@ from streams.commands.shared import (
     warn_unwatched,
     watch,
 )
+from streams.commands.shared_apps import KINDS, RUN_WITHIN_S, find_app, is_alive, wait_alive
 from streams.render import app_view, app_views, apps_table, clock, coloured, duration, to_json
-from tables.views import app_status, is_app_alive
+from tables.views import app_status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdk.contract.requests import Request
     from sdk.contract.specs import AppSpec
     from streams.asking import Conversation
     from streams.settings import Settings
     from tables.state import State
-
-#: How long to wait for an app, s: 30 s to its first beat and room for one more copy.
-RUN_WITHIN_S = 60.0
 
 
 @click.group(cls=HelpfulGroup)
@@ -99,16 +101,22 @@ def show_app(app: str, why: bool, output: str, bootstrap_servers: str | None, pr
     reading = run(read(settings))
     warn_unwatched(reading)
     row = reading.state.apps[find_app(reading.state, app)]
-    view = app_view(reading.state, row)
     if why and not row.generation:
         raise CommandError(f"{row.app} was never placed; `apps show` says what it waits for.", NOT_FOUND)
     reasons = run(explain(settings, row.generation)) if why else None
-    if output == "json":
-        click.echo(to_json(view if reasons is None else {**view, "placement": why_document(reasons)}))
-        return
-    click.echo(_app_lines(view, now_ms()))
-    if reasons is not None:
+    if reasons is None:
+        show(reading.state, row.app, output)
+    elif output == "json":
+        click.echo(to_json({**app_view(reading.state, row), "placement": why_document(reasons)}))
+    else:
+        show(reading.state, row.app, output)
         click.echo(f"\n{why_text(reasons)}")
+
+
+def show(state: State, app: str, output: str) -> None:
+    """Print one app."""
+    view = app_view(state, state.apps[app])
+    click.echo(to_json(view) if output == "json" else _app_lines(view, now_ms()))
 
 
 def _app_lines(view: dict[str, Any], now: int) -> str:
@@ -134,18 +142,6 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
     return "\n".join([*lines, *(f"  {name:<12}{value}" for name, value in fields.items() if value)])
 
 
-def find_app(state: State, name: str) -> str:
-    """The id of an app, which may be given without its prefix.
-
-    Raises:
-        CommandError: the log knows no such app.
-    """
-    for app in (name, f"application-{name}", f"service-{name}"):
-        if app in state.apps:
-            return app
-    raise CommandError(f"There is no app {name}; `python cli.py apps list --all` lists them.", NOT_FOUND)
-
-
 # --- run -----------------------------------------------------------------------------------------------
 
 
@@ -162,7 +158,9 @@ def find_app(state: State, name: str) -> str:
     help="Where it comes back after a failure of its own.",
 )
 @placing_options
+@click.option("--grant", type=click.IntRange(1), help="Take the room that `nodes request` was granted.")
 @click.option("--count", type=click.IntRange(1, 1_000), help="Run NAME-1 to NAME-N.")
+@click.option("--dry-run", is_flag=True, help="Of a file: only say what would start, change or stop.")
 @no_wait_option
 @timeout_option(RUN_WITHIN_S)
 @platform_options
@@ -172,16 +170,19 @@ def run_app(
     env: tuple[str, ...],
     service: bool,
     constraints: tuple[str, ...],
+    grant: int | None,
     count: int | None,
+    dry_run: bool,
     no_wait: bool,
     timeout_s: float,
     bootstrap_servers: str | None,
     prefix: str | None,
     **wish: str | int | bool,
 ) -> None:
-    r"""Run COMMAND as application-NAME and wait for its first beat.
+    r"""Run COMMAND as application-NAME and wait for its first beat, or make the apps what a file says.
 
-    An app that is known gets the new command from its next copy on; `apps restart` starts one.
+    An app that is known gets the new command from its next copy on; `apps restart` starts one. Of a file, NAME.toml,
+    what changed is rolled out copy by copy, each only when the one before beats; applied twice, it changes nothing.
 
     \b
     Examples:
@@ -190,7 +191,18 @@ def run_app(
       python cli.py apps run web --count 3 --group web --cpu 50 --memory 200 -- python3 web.py
       python cli.py apps run report --constraint pool=away --priority 20 -- python3 report.py
       python cli.py apps run deployer --service -- python3 deployer.py
+      python cli.py apps run examples/apps.toml --dry-run
     """
+    settings = settings_of(bootstrap_servers, prefix)
+    if name.endswith(".toml") and not command:
+        from streams.commands.applying import apply_specs
+        from streams.spec_files import load_specs
+
+        wanted = load_specs(Path(name))
+        run(apply_specs(settings, wanted, dry_run=dry_run, timeout_s=timeout_s))
+        return
+    if dry_run:
+        raise CommandError("--dry-run is for files: apps run NAME.toml --dry-run.", USAGE)
     specs = make_specs(
         name,
         command,
@@ -200,17 +212,19 @@ def run_app(
         constraints=constraints,
         wish=wish,
     )
-    run(_run(settings_of(bootstrap_servers, prefix), specs, timeout_s=timeout_s, no_wait=no_wait))
+    run(_run(settings, specs, grant=grant or 0, timeout_s=timeout_s, no_wait=no_wait))
 
 
-async def _run(settings: Settings, specs: list[AppSpec], *, timeout_s: float, no_wait: bool) -> None:
+async def _run(
+    settings: Settings, specs: list[AppSpec], *, grant: int, timeout_s: float, no_wait: bool
+) -> None:
     from sdk.contract.requests import RunApp
     from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        ran = {spec.app for spec in specs if spec.app in talk.state.apps and _is_alive(talk.state, spec.app)}
+        ran = {spec.app for spec in specs if spec.app in talk.state.apps and is_alive(talk.state, spec.app)}
         for spec in specs:
-            answer = await talk.ask(RunApp(spec), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
+            answer = await talk.ask(RunApp(spec, grant), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
             if spec.app in ran:
                 click.echo(
                     f"{spec.app} runs already; the new command counts from its next copy on.", err=True
@@ -218,52 +232,9 @@ async def _run(settings: Settings, specs: list[AppSpec], *, timeout_s: float, no
             elif no_wait:
                 click.echo(f"{spec.app}: admitted (event {answer.offset})", err=True)
         if not no_wait:
-            await _wait_alive(talk, [spec.app for spec in specs], newer_than=-1, timeout_s=timeout_s)
+            await wait_alive(talk, [spec.app for spec in specs], newer_than=-1, timeout_s=timeout_s)
         for spec in specs:
             click.echo(spec.app)
-
-
-def _is_alive(state: State, app: str) -> bool:
-    return is_app_alive(state, state.apps[app])
-
-
-async def _wait_alive(talk: Conversation, names: list[str], *, newer_than: int, timeout_s: float) -> None:
-    """Wait until each app has a copy that beats, made after `newer_than`, and say what happens meanwhile.
-
-    Raises:
-        CommandError: one was given up, or it took too long.
-    """
-    said: dict[str, str] = {}
-
-    def settled() -> bool:
-        for app in names:
-            words = _progress_words(talk.state, app)
-            if said.get(app) != words:
-                said[app] = words
-                click.echo(f"{app} {words}", err=True)
-        return all(is_settled(talk.state, app, newer_than=newer_than) for app in names)
-
-    done = await talk.until(settled, timeout_s=timeout_s)
-    given_up = [app for app in names if talk.state.apps[app].gave_up]
-    if given_up:
-        raise CommandError(f"{', '.join(given_up)} failed again and again and was given up.")
-    if not done:
-        late = [app for app in names if not is_settled(talk.state, app, newer_than=newer_than)]
-        raise CommandError(f"{', '.join(late)} did not come up within {timeout_s:g} s; the wish stands.")
-
-
-def is_settled(state: State, app: str, *, newer_than: int) -> bool:
-    """Whether an app runs in a copy placed after `newer_than`, or will not for now."""
-    row = state.apps[app]
-    return row.gave_up or not row.wanted or (row.generation > newer_than and is_app_alive(state, row))
-
-
-def _progress_words(state: State, app: str) -> str:
-    row = state.apps[app]
-    status = app_status(state, row)
-    if status in ("starting", "running"):
-        return f"{coloured(status)} on {row.node}"
-    return coloured(status) + (f": {row.pending_reason}" if row.pending_reason else "")
 
 
 # --- stop and restart ----------------------------------------------------------------------------------
@@ -316,19 +287,22 @@ def restart_app(
     Example:
       python cli.py apps restart application-thermostat-1
     """
-    run(_restart(settings_of(bootstrap_servers, prefix), app, timeout_s=timeout_s, no_wait=no_wait))
+    run(restart(settings_of(bootstrap_servers, prefix), app, timeout_s=timeout_s, no_wait=no_wait))
 
 
-async def _restart(settings: Settings, name: str, *, timeout_s: float, no_wait: bool) -> None:
+async def restart(
+    settings: Settings, name: str, *, kinds: Sequence[str] = KINDS, timeout_s: float, no_wait: bool
+) -> None:
+    """Stop the copy of an app of these kinds, start another and wait for it."""
     from sdk.contract.requests import RestartApp
     from streams.asking import open_conversation
 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        app = find_app(talk.state, name)
+        app = find_app(talk.state, name, kinds=kinds)
         offset = await _ask(talk, RestartApp(app), app, timeout_s=timeout_s, quiet=not no_wait)
         if no_wait:
             return
-        await _wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
+        await wait_alive(talk, [app], newer_than=offset, timeout_s=timeout_s)
         click.echo(app)
 
 
@@ -383,3 +357,7 @@ async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: flo
     if not quiet:
         click.echo(f"{app}: admitted (event {answer.offset})")
     return answer.offset
+
+
+apps.add_command(scale_app)
+apps.add_command(app_logs)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdk.contract.codec import Recorded
 from sdk.contract.ids import pool_id
 from streams.commands import CommandError
 from streams.commands.node_standing import cordon_node, drain_node, uncordon_node
@@ -29,6 +30,8 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from sdk.contract.requests import Request
     from streams.asking import Conversation
+    from streams.log_source import Entry
+    from tables.fold import Outcome
     from tables.state import State
 
 #: How long a new node may take before we stop waiting, s: the policy's 60 s to register and a try after it.
@@ -44,6 +47,7 @@ def nodes() -> None:
       python cli.py nodes list
       python cli.py nodes list --all -o json
       python cli.py nodes create --count 2
+      python cli.py nodes request --slots 2
       python cli.py nodes shutdown node-127.0.0.1_8083
     """
 
@@ -155,10 +159,7 @@ async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: 
     from sdk.contract.requests import CreateNode
     from streams.asking import ANSWER_WITHIN_S, open_conversation
 
-    try:
-        pool = pool_id(pool_name.removeprefix("pool-"))
-    except ValueError as error:
-        raise CommandError(f"{error}.") from None
+    pool = _pool_of(pool_name)
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         answer = await talk.ask(CreateNode(pool, count), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
         click.echo(f"{pool} is asked for {count} more (event {answer.offset})", err=True)
@@ -187,6 +188,69 @@ def new_nodes(state: State, pool: str, *, after: int) -> list[str]:
         if row.pool == pool and row.order > after and not state.orders[str(row.order)].replaces
     ]
     return [row.node for row in sorted(rows, key=lambda row: row.registration)]
+
+
+@nodes.command("request")
+@click.option(
+    "--slots", type=click.IntRange(min=1), default=1, show_default=True, help="Room that is needed."
+)
+@click.option("--new", "new", is_flag=True, help="A node of its own, however free the others are.")
+@click.option("--pool", "pool", metavar="NAME", help="The pool; the one of the settings if not given.")
+@timeout_option(CREATE_WITHIN_S)
+@platform_options
+def request_node(
+    slots: int,
+    new: bool,
+    pool: str | None,
+    timeout_s: float,
+    bootstrap_servers: str | None,
+    prefix: str | None,
+) -> None:
+    r"""Ask for room on a node, a free one if one fits, else a new one, and print the node.
+
+    The room is kept for `apps run --grant`, for as long as the policy's `grant_within_ms` says.
+
+    \b
+    Examples:
+      python cli.py nodes request
+      python cli.py nodes request --slots 2 --new
+    """
+    settings = settings_of(bootstrap_servers, prefix)
+    run(_request(settings, pool or settings.pool, slots, new=new, timeout_s=timeout_s))
+
+
+async def _request(settings: Settings, pool_name: str, slots: int, *, new: bool, timeout_s: float) -> None:
+    from sdk.contract.events import GrantRefused
+    from sdk.contract.requests import RequestNode
+    from streams.asking import ANSWER_WITHIN_S, open_conversation
+
+    refusals: list[str] = []
+    async with open_conversation(settings.bootstrap, settings.prefix) as talk:
+        wish = RequestNode(_pool_of(pool_name), slots, new)
+        grant = (await talk.ask(wish, timeout_s=min(timeout_s, ANSWER_WITHIN_S))).offset
+
+        def note(entry: Entry, outcome: Outcome) -> None:
+            event = entry.said.event if isinstance(entry.said, Recorded) else None
+            if isinstance(event, GrantRefused) and event.grant == grant and outcome.accepted:
+                refusals.append(event.reason)
+
+        def is_answered() -> bool:
+            row = talk.state.grants.get(str(grant))
+            return row is None or bool(row.node)
+
+        if not await talk.until(is_answered, timeout_s=timeout_s, note=note):
+            raise CommandError(f"No node had room within {timeout_s:g} s; the wish stands.")
+        if refusals:
+            raise CommandError(f"Refused: {refusals[0]}.")
+        click.echo(f"grant {grant}: python cli.py apps run NAME --grant {grant} -- COMMAND", err=True)
+        click.echo(talk.state.grants[str(grant)].node)
+
+
+def _pool_of(name: str) -> str:
+    try:
+        return pool_id(name.removeprefix("pool-"))
+    except ValueError as error:
+        raise CommandError(f"{error}.") from None
 
 
 @nodes.command("shutdown")

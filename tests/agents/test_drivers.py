@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,9 @@ from agents.driver import StartError
 from agents.drivers import AppHands
 from sdk.contract.orders import AppOrder
 from tests.agents.fakes import FakeDriver, FakeWorld
+
+#: No secrets.
+_NONE = Path("nowhere")
 
 
 def named(name: str, world: FakeWorld) -> FakeDriver:
@@ -26,7 +30,7 @@ def test_orders_choose_their_driver() -> None:
 
     async def act() -> None:
         worlds = {"process": FakeWorld(), "docker": FakeWorld()}
-        hands = AppHands([named(name, world) for name, world in worlds.items()])
+        hands = AppHands([named(name, world) for name, world in worlds.items()], secrets=_NONE)
         exits: list[tuple[object, ...]] = []
         hands.on_exit = lambda *exit_: exits.append(exit_)
         await hands.spawn("application-a", 7, AppOrder("application-a", 7, ["sleep"], driver="docker"))
@@ -43,7 +47,7 @@ def test_driver_that_a_node_lacks_is_named() -> None:
     """The reason says what is missing and what is there."""
 
     async def act() -> None:
-        hands = AppHands([named("process", FakeWorld())])
+        hands = AppHands([named("process", FakeWorld())], secrets=_NONE)
         with pytest.raises(StartError, match="this node has no driver 'docker'; it has process"):
             await hands.spawn("application-a", 7, AppOrder("application-a", 7, ["sleep"], driver="docker"))
 

@@ -60,6 +60,27 @@ def test_python_means_the_platforms_interpreter(tmp_path: Path) -> None:
     asyncio.run(act())
 
 
+def test_app_with_files_starts_where_they_are(tmp_path: Path) -> None:
+    """Each copy finds its files, and nothing that an earlier one left, in a directory of its own."""
+
+    async def act() -> None:
+        exits: list[tuple[object, ...]] = []
+        driver = make(tmp_path, exits)
+        show = "print(open('conf/a.ini').read(), __import__('os').listdir()); open('left', 'w').close()"
+        for generation, content in ((1, "first"), (2, "second")):
+            command = ["python3", "-c", show]
+            await driver.start(AppOrder("application-a", generation, command, files={"conf/a.ini": content}))
+            await until(lambda done=generation: len(exits) == done)  # type: ignore[misc]  # bound at once
+        assert (await driver.log_tail("application-a", 2)).decode().splitlines() == [
+            "first ['conf']",
+            "second ['conf']",
+        ]
+        await driver.forget("application-a", 2)
+        assert not (tmp_path / "work" / "application-a").exists()
+
+    asyncio.run(act())
+
+
 def test_kill_takes_the_family(tmp_path: Path) -> None:
     """Children die with a killed app, also one in a session of its own."""
 

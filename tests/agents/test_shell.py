@@ -65,7 +65,7 @@ def play(
         driver.name = "process"
         image_path = folder / "runner.json"
         state = first_state(node_identity(), read_record(image_path, Image, Image()), await driver.adopt())
-        shell = Shell(state, AppHands([driver]), image_path, clock)
+        shell = Shell(state, AppHands([driver], secrets=folder), image_path, clock)
         driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
         way = FakeWay()
         way.shell = shell

@@ -22,10 +22,10 @@ from sdk.contract.events import (
 )
 from streams.commands import CANNOT_REACH_KAFKA, OK, USAGE, CommandError
 from streams.commands.app_specs import make_specs
-from streams.commands.apps import find_app, is_settled
 from streams.commands.monitor import WatchLines
 from streams.commands.nodes import new_nodes
 from streams.commands.shared import parse_position
+from streams.commands.shared_apps import find_app, is_settled
 from streams.replaying import entry_document
 from tests.streams.logs import Log
 
@@ -43,6 +43,16 @@ def call(*arguments: str) -> Result:
         "nodes list",
         "nodes show node-127.0.0.1_1",
         "nodes create",
+        "nodes request",
+        "db nodes",
+        "apps scale a 2",
+        "apps logs a",
+        "apps run examples/apps.toml --dry-run",
+        "services list",
+        "services show a",
+        "services restart a",
+        "services apply examples/services.toml",
+        "db monitoring",
         "nodes cordon node-127.0.0.1_1",
         "nodes uncordon node-127.0.0.1_1",
         "nodes drain node-127.0.0.1_1",

@@ -88,9 +88,16 @@ EVENTS: dict[str, e.Event] = {
         "request-1", AppSpec("service-db", ["db"], driver="docker", docker=DOCKER)
     ),
     "app-submitted-placing": e.AppSubmitted("request-1", PLACING),
+    "app-submitted-granted": e.AppSubmitted("request-1", AppSpec("service-db", ["db"]), 44),
+    "app-submitted-secrets": e.AppSubmitted(
+        "request-1",
+        AppSpec("service-db", ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"}),
+    ),
     "app-stop-requested": e.AppStopRequested("request-2", _APP),
     "app-restart-requested": e.AppRestartRequested("request-3", _APP),
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
+    "node-requested": e.NodeRequested("request-11", "pool-home", 2, new=True),
+    "node-requested-plain": e.NodeRequested("request-11", "pool-home", 1),
     "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
     "node-cordoned": e.NodeCordoned("request-11", _NODE),
     "node-uncordoned": e.NodeUncordoned("request-12", _NODE),
@@ -102,6 +109,7 @@ EVENTS: dict[str, e.Event] = {
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
+    "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
     "request-refused": e.RequestRefused("request-10", "no app 'application-x'"),
     "planner-started": e.PlannerStarted("writer-1", 1),
     "node-ordered": e.NodeOrdered(
@@ -117,6 +125,10 @@ EVENTS: dict[str, e.Event] = {
     "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
     "pool-held-back": e.PoolHeldBack(**_FULL, pool="pool-home", strikes=2),
     "pool-degraded": e.PoolDegraded(**_FULL, pool="pool-home", strikes=5),
+    "pool-enlarged": e.PoolEnlarged(**_FULL, pool="pool-home", grant=44, nodes=4),
+    "node-granted": e.NodeGranted(**_FULL, grant=44, node=_NODE, registration=9, slots=2),
+    "grant-refused": e.GrantRefused(**_FULL, grant=44, pool="pool-home", reason="it is full"),
+    "grant-expired": e.GrantExpired(**_FULL, grant=44, node=_NODE, reason="unused"),
     "app-placed": e.AppPlaced(
         **_FULL,
         app=_APP,
@@ -232,6 +244,16 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
         as_of=40,
         apps=[AppOrder("service-db", 13, ["db"], driver="docker", docker=DOCKER)],
     ),
+    "node-orders-secrets": NodeOrders(
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[
+            AppOrder("service-db", 13, ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"})
+        ],
+    ),
     "node-orders-ended": NodeOrders(_NODE, "claim-1", 9, _LOG, 40, ended=True),
     "pool-orders": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, [NodeOrder(7, 4, 8104)]),
     "pool-orders-ended": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, ended=True),
@@ -240,6 +262,9 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
 REQUESTS: dict[str, r.Request] = {
     "run-app": r.RunApp(SPEC),
     "run-app-placing": r.RunApp(PLACING),
+    "run-app-granted": r.RunApp(AppSpec("service-db", ["db"]), 44),
+    "request-node": r.RequestNode("pool-home", 2, new=True),
+    "request-node-plain": r.RequestNode(),
     "stop-app": r.StopApp(_APP),
     "restart-app": r.RestartApp(_APP),
     "create-node": r.CreateNode("pool-home", 2),
@@ -268,7 +293,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 
 #: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
 GROWN: dict[str, set[str]] = {
-    "events": {"policy-changed"},
+    "events": {"policy-changed", "policy-changed-node-failure"},
     "heartbeats": {"hello", "report", "report-empty"},
 }
 

@@ -16,6 +16,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.requests import REQUEST_TYPES
 from sdk.contract.topics import topic_specs
 from streams.settings import NOT_SETTINGS, RANGES, Settings
+from streams.spec_files import KEYS
 from tables.rows import AppPhase, NodeState
 from tests.docs.pages import quoted, read, section
 
@@ -116,6 +117,13 @@ def test_policy_is_described() -> None:
         assert low is None or rows[key][1].startswith(f"{low} to {high}"), key
     for key, words in policy.WORDS.items():
         assert rows[key][1] == ", ".join(words)
+
+
+def test_keys_of_spec_files_are_described() -> None:
+    """Each key of a table in a file of specs is described, and no other is."""
+    rows = rows_of(section(read("docs/operations.md"), "## Specs in files"))
+
+    assert sorted(rows) == KEYS
 
 
 def test_topics_are_listed() -> None:

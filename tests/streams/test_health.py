@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -11,11 +9,11 @@ from sdk.contract.events import BrakeEngaged, OverdueShareChanged, PolicyChanged
 from sdk.contract.policy import Policy
 from sdk.contract.requests import ChangePolicy, ConfigurePool, RunApp
 from sdk.contract.specs import AppSpec
-from streams.commands import CommandError
 from streams.health import Health, assess, promise, unwatched_words
 from streams.reading import Heard, Reading
-from streams.seeding import EXAMPLES, list_wishes, load_apps
+from streams.seeding import EXAMPLES, list_wishes
 from streams.settings import Settings
+from streams.spec_files import load_specs
 from tables.state import State
 from tests.streams.logs import Log
 
@@ -136,16 +134,7 @@ def test_seed_without_own_policy_changes_none() -> None:
 
 def test_example_apps_are_right() -> None:
     """The file behind `up --demo` holds specs that the platform admits."""
-    assert load_apps(EXAMPLES)
-
-
-def test_apps_file_with_a_bad_spec_names_it(tmp_path: Path) -> None:
-    """One sentence says what is wrong in the file."""
-    path = tmp_path / "apps.toml"
-    path.write_text('[[app]]\napp = "nobody"\ncommand = ["true"]\n')
-
-    with pytest.raises(CommandError, match=r"apps\.toml cannot be used: app: 'nobody'"):
-        load_apps(path)
+    assert load_specs(EXAMPLES).specs
 
 
 def test_health_is_a_document() -> None:

@@ -154,7 +154,11 @@ class Chaos:
             affinity=one(("", "", "web")),
             constraints=one(([], [], [constraint])),
         )
-        return e.AppSubmitted(self._request(), spec)
+        grant = self._grant() if self.rng.random() < 0.3 else 0
+        return e.AppSubmitted(self._request(), spec, grant)
+
+    def _grant(self) -> int:
+        return int(self._one(self.state.grants, "1"))
 
     def _stop(self) -> e.Event:
         return e.AppStopRequested(self._request(), self._app())
@@ -170,6 +174,10 @@ class Chaos:
 
     def _nodes(self) -> e.Event:
         return e.NodesRequested(self._request(), self._pool(), self.rng.randint(0, 2))
+
+    def _room(self) -> e.Event:
+        slots, new = self.rng.choice((1, 1, 2, 3, 4)), self.rng.random() < 0.3
+        return e.NodeRequested(self._request(), self._pool(), slots, new)
 
     def _shutdown(self) -> e.Event:
         return e.NodeShutdownRequested(self._request(), self._node())
@@ -259,6 +267,35 @@ class Chaos:
         pool, strikes = self._strikes()
         return e.PoolDegraded(**self._basis(), pool=pool, strikes=strikes)
 
+    def _enlarged(self) -> e.Event:
+        pool = self._pool()
+        row = self.state.pools.get(pool)
+        nodes = self._offset(row.nodes + 1 if row else 1)
+        return e.PoolEnlarged(**self._basis(), pool=pool, grant=self._grant(), nodes=nodes)
+
+    def _granted(self) -> e.Event:
+        grant = self._grant()
+        known = self.state.grants.get(str(grant))
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.NodeGranted(
+            **self._basis(),
+            grant=grant,
+            node=node,
+            registration=self._offset(row.registration if row else 0),
+            slots=known.slots if known else 1,
+        )
+
+    def _grant_refused(self) -> e.Event:
+        return e.GrantRefused(**self._basis(), grant=self._grant(), pool=self._pool(), reason="full")
+
+    def _grant_expired(self) -> e.Event:
+        grant = self._grant()
+        known = self.state.grants.get(str(grant))
+        node = known.node if known else self._node()
+        reason: Literal["unused", "node-gone"] = self.rng.choice(("unused", "node-gone"))
+        return e.GrantExpired(**self._basis(), grant=grant, node=node, reason=reason)
+
     def _placed(self) -> e.Event:
         app, generation, _ = self._copy()
         node = self._node()
@@ -326,13 +363,14 @@ class Chaos:
 
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
-    *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", "shutdown",
-    "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
+    *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
     *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
-    "left", "pool_held", "pool_degraded", *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
+    "left", "pool_held", "pool_degraded", "enlarged", *("granted",) * 2, "grant_refused", "grant_expired",
+    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
     "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)

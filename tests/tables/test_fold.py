@@ -23,7 +23,17 @@ _MANY = settings(max_examples=25)
 _SMALL = st.one_of(st.integers(-1, 40), st.integers(-(1 << 53), 1 << 53))
 _NAMED: dict[str, st.SearchStrategy[object]] = {
     **dict.fromkeys(
-        ["term", "registration", "generation", "order", "set_at", "epoch", "replaces_lineage", "based_on"],
+        [
+            "term",
+            "registration",
+            "generation",
+            "order",
+            "set_at",
+            "epoch",
+            "replaces_lineage",
+            "based_on",
+            "grant",
+        ],
         _SMALL,
     ),
     "node": st.sampled_from([f"node-{IP}_{port}" for port in (8_101, 8_102)] + ["", "nonsense"]),
@@ -31,7 +41,7 @@ _NAMED: dict[str, st.SearchStrategy[object]] = {
     "app": st.sampled_from([*APPS, "", "application-"]),
     "source": st.sampled_from([*APPS, *POOLS, f"node-{IP}_8101", "deployer"]),
     "request": st.sampled_from(["r1", "r2", "r3"]),
-    "table": st.sampled_from(["nodes", "apps", "pools", "orders", "brake", "counters", "nonsense"]),
+    "table": st.sampled_from(["nodes", "apps", "pools", "orders", "grants", "brake", "counters", "nonsense"]),
     "key": st.sampled_from([*APPS, *POOLS, f"node-{IP}_8101", "now", "1"]),
 }
 _EVENTS = st.one_of([of_struct(kind, _NAMED) for kind, _ in EVENT_TYPES.values()])

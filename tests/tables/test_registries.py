@@ -1,0 +1,89 @@
+"""The Node DB and the Monitoring DB, with exactly the fields that the mission names."""
+
+import msgspec
+
+from sdk.contract.requests import RunApp
+from sdk.contract.specs import AppSpec
+from tables.registries import monitoring_db, node_db
+from tests.tables.world import begin
+
+_FIRST, _SECOND, _THIRD = (f"node-10.0.0.1_{port}" for port in (8101, 8102, 8103))
+
+
+def test_node_db_says_what_runs_where() -> None:
+    """Full, half full and empty nodes are told apart, and a node with a service serves the platform."""
+    world = begin(nodes=3, slots=2)
+    for spec in (
+        AppSpec("application-big", ["run"], slots=2),
+        AppSpec("service-scheduler", ["run"]),
+    ):
+        world.ask(RunApp(spec))
+        world.run(5_000, world.all_run)
+
+    found = msgspec.to_builtins(node_db(world.state))
+
+    assert found == {
+        "number_of_nodes": 3,
+        "unoccupied_node_ids": [_SECOND, _THIRD],
+        "nodes": [
+            {
+                "node_id": _FIRST,
+                "status": "active",
+                "occupancy": "occupied",
+                "type_of_service": "application",
+                "applications": [
+                    {"application_id": "application-big", "status": "running", "sensor_ids": []}
+                ],
+            },
+            {
+                "node_id": _SECOND,
+                "status": "active",
+                "occupancy": "unoccupied",
+                "type_of_service": "platform",
+                "applications": [
+                    {"application_id": "service-scheduler", "status": "running", "sensor_ids": []}
+                ],
+            },
+            {
+                "node_id": _THIRD,
+                "status": "free",
+                "occupancy": "unoccupied",
+                "type_of_service": "application",
+                "applications": [],
+            },
+        ],
+    }
+
+
+def test_monitoring_db_counts_failures() -> None:
+    """An app that failed once has a count of one and lives again."""
+    world = begin(1, nodes=1)
+    (copy,) = world.agent(_FIRST).copies.values()
+    copy.end(1)
+    world.run(5_000, lambda: world.app("application-0").failures == 1)
+    world.run(5_000, world.all_run)
+
+    assert msgspec.to_builtins(monitoring_db(world.state)) == {
+        "nodes": [{"node_id": _FIRST, "status": 1, "failure_count": 0}],
+        "applications": [{"application_id": "application-0", "status": 1, "failure_count": 1}],
+    }
+
+
+def test_a_dead_node_is_down_until_another_has_taken_its_place() -> None:
+    """The registries list a node that died, with its apps, and its successor instead once it serves."""
+    world = begin(1, nodes=2)
+    victim = world.app("application-0").node
+    world.pool.mute = True
+    world.agent(victim).status = "exited"
+    world.run(10_000, lambda: world.state.nodes[victim].status == "down")
+
+    (entry,) = [node for node in node_db(world.state).nodes if node.node_id == victim]
+    (health,) = [node for node in monitoring_db(world.state).nodes if node.node_id == victim]
+
+    assert (entry.status, entry.applications[0].status) == ("down", "lost")
+    assert victim not in node_db(world.state).unoccupied_node_ids
+    assert (health.status, health.failure_count) == (0, 1)
+    world.pool.mute = False
+    world.run(200_000, lambda: world.ready(2) and world.all_run())
+    assert victim not in [node.node_id for node in node_db(world.state).nodes]
+    assert [node.status for node in node_db(world.state).nodes].count("down") == 0
