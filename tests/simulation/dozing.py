@@ -34,7 +34,7 @@ def doze_ms(worker: "Worker") -> int:
         # Nothing comes, and of what was read nothing is concluded: the broker wakes everybody when it is back.
         left_ms = min([LONG_MS, *_timers_in_ms(worker)])
         return left_ms if left_ms >= SHORT_MS else 0
-    if not worker.hears_calmly:
+    if not worker.can_read:
         return 0
     if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
         return 0

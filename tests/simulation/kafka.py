@@ -104,8 +104,9 @@ class Broker:
         self.on_turn: Callable[[], None] = lambda: None
         #: Called with each record right after it was appended.
         self.on_append: Callable[[Record], None] = lambda _: None
-        #: The same for heartbeats that come calmly.
-        self.on_calm_append: Callable[[Record], None] = lambda _: None
+        #: A topic on which not everything is news, and what is: by partition, offset and value.
+        self.quiet_topic = ""
+        self.news_of: Callable[[int, int, Any], tuple[bool, int]] = lambda _partition, _offset, _: (True, -1)
         #: Called when a producer of a worker is handed a record, and when a writer hears where its records stand.
         self.on_send: Callable[[Process, Place], None] = lambda _process, _place: None
         self.on_ack: Callable[[Request, list[int]], None] = lambda _request, _firsts: None
@@ -194,38 +195,28 @@ class Broker:
             self.on_ack(request, firsts)
         answer(firsts)
 
-    def append_calmly(
-        self, place: Place, key: bytes | None, value: Any, *, same_as: int = -1, is_news: bool = False
-    ) -> int:
-        """Append one record to the heartbeats, at once; its offset. Who dozes is not woken unless it is news.
+    def append(self, place: Place, batch: Batch) -> int:
+        """Append records; the first offset.
 
-        A step of the clock is: what sleepers wait for was counted without one.
+        Who dozes is woken by news only, and by a step of the clock: what it waits for was counted without one.
         """
         log = self.logs.get(place) or self.log(*place)
-        stamp, records = self.loop.now_ms + self.shift_ms, log.records
-        offset = log.end
-        wakes = is_news or (records and not 0 <= stamp - records[-1].timestamp <= DOZE_STEP_MS)
-        record = Record(*place, offset, stamp, key, value, same_as)
-        records.append(record)
-        log.end = offset + 1
-        self.on_calm_append(record)
-        for reader in log.readers:
-            if wakes or not reader.dozes:
-                reader.wake()
-        return offset
-
-    def append(self, place: Place, batch: Batch) -> int:
-        """Append records; the first offset."""
-        log = self.log(*place)
-        first = log.end
+        records, first = log.records, log.end
         stamp = self.loop.now_ms + self.shift_ms
+        is_quiet = place[0] == self.quiet_topic
+        wakes = not is_quiet or (records and not 0 <= stamp - records[-1].timestamp <= DOZE_STEP_MS)
         for key, value in batch:
-            record = Record(*place, log.end, stamp, key, value)
-            log.records.append(record)
+            same_as = -1
+            if is_quiet:
+                is_news, same_as = self.news_of(place[1], log.end, value)
+                wakes = wakes or is_news
+            record = Record(*place, log.end, stamp, key, value, same_as)
+            records.append(record)
             log.end += 1
             self.on_append(record)
         for reader in log.readers:
-            reader.wake()
+            if wakes or not reader.dozes:
+                reader.wake()
         return first
 
 

@@ -65,8 +65,6 @@ class Rest:
         self._plan()
         #: Beats that came since, with their time.
         self._beats: list[tuple[int, i.Beaten]] = []
-        #: Offset of the report before, if it stands.
-        self._same_as = -1
         self._timer = 0
         self._looks_ms = 0
         self._wait()
@@ -153,7 +151,7 @@ class Rest:
         state.acked_at_ms, state.acked_number = turn.now_ms, report.number
         state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
         agent.change_state(state)
-        self._same_as = agent.link.append_calmly(report, same_as=self._same_as)
+        agent.link.append_calmly(report)
         due = steady_until(state)
         if due:
             self._due = due

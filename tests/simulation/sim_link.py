@@ -49,9 +49,9 @@ class Link:
     def _place(self) -> Place:
         return self.agent.world.topics.heartbeats, partition_of(self.agent.identity.reporter)
 
-    def append_calmly(self, record: Any, *, same_as: int) -> int:
-        """Write a report to a calm broker; its offset. It is news if it says the same as none."""
-        return self.broker.append_calmly(self._place, self._key, record, same_as=same_as, is_news=same_as < 0)
+    def append_calmly(self, record: Any) -> None:
+        """Write a report to a calm broker: it stands at once."""
+        self.broker.append(self._place, [(self._key, record)])
 
     def _pump(self) -> None:
         if self._sending or self._newest is None:

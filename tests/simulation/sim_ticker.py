@@ -45,6 +45,10 @@ class SimTicker:
             self._others_ms[partition] = worker.mono_ms
         return None
 
+    def note_other(self, partition: int) -> None:
+        """Another worker's tick was appended, and this one does not read just now."""
+        self._others_ms[partition] = self._worker.mono_ms
+
     def _tick(self) -> None:
         worker = self._worker
         worker.after(TICK_MS, self._tick)
@@ -78,10 +82,7 @@ class SimTicker:
         for number in due:
             self._own_ms[number] = now_ms
             self._acknowledge(number, now_ms)
-            worker.world.broker.append_calmly((self._topic, number), None, tick)
-            for other in worker.world.workers.values():
-                if other is not worker and other.dozes:
-                    other.ticker._others_ms[number] = other.mono_ms
+            worker.world.broker.append((self._topic, number), [(None, tick)])
 
     def _done(self, partition: int, offset: int | None) -> None:
         self._flying -= 1
@@ -99,10 +100,8 @@ class SimTicker:
         source = f"service-{worker.name}"
         place = (self._topic, partition_of(source))
         beat = Beat(source, 0, self._beats, worker.machine.wall_ms)
-        rows = [other.state.sources.get(source) for other in worker.world.living_workers()]
-        is_news = any(row is None or row.silent for row in rows)
-        if not is_news and worker.hears_calmly and worker.world.shortcuts:
-            worker.world.broker.append_calmly(place, source.encode(), beat)
+        if worker.hears_calmly and worker.world.shortcuts:
+            worker.world.broker.append(place, [(source.encode(), beat)])
         else:
             worker.tick_producer.send(place, source.encode(), beat, lambda _: None)
         worker.after(BEAT_EVERY_MS, self._beat)

@@ -231,6 +231,11 @@ class Worker(Process):
         return self.world.broker.is_calm and not (machine.cut_up or machine.cut_down)
 
     @property
+    def can_read(self) -> bool:
+        """Whether it may read the heartbeats."""
+        return self._heartbeats.can_read
+
+    @property
     def is_busy(self) -> bool:
         """Whether something is under way, or left for the next turn."""
         planning = self.planning

@@ -28,6 +28,7 @@ from tests.simulation.checkers import Checks
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
+from tests.simulation.news import News
 from tests.simulation.provider import Provider
 from tests.simulation.sim_group import Group
 from tests.simulation.sim_shell import SHELL_TIME, Disk, ShellAsyncio
@@ -76,7 +77,7 @@ class World:
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.checks = Checks(self, seed)
         self.broker.on_ack = self.checks.heard_of
-        self.broker.on_calm_append = self.checks.heartbeats.take
+        self.broker.quiet_topic, self.broker.news_of = self.topics.heartbeats, News(self).take
         #: Faults that wait for a record.
         self.onlookers: list[Callable[[Record], None]] = []
         #: Share of decisions that are folded aside and decided again.

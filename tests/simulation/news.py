@@ -1,0 +1,61 @@
+"""Which heartbeats are news to a worker that dozes. Part of the simulator.
+
+Ticks are none, nor is a report that says what the one before it said, ages apart, as long as its reporter was heard
+so lately that nobody can take it for overdue. Everything else is.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: A reporter that was silent for longer is news when it is heard again: less than the overdue limit.
+LATELY_MS = 4_000
+
+
+class News:
+    """What was said last by everybody."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        #: Reporter -> offset, true time and content of its last report.
+        self._last: dict[str, tuple[int, int, Report | PoolReport]] = {}
+
+    def take(self, partition: int, offset: int, heartbeat: Any) -> tuple[bool, int]:
+        """A heartbeat is appended: whether it is news, and the offset of the report that said the same."""
+        match heartbeat:
+            case Tick():
+                for worker in self._world.workers.values():
+                    if worker.dozes and worker.writer != heartbeat.writer:
+                        # It would read it in a moment, and need not tick itself.
+                        worker.ticker.note_other(partition)
+                return False, -1
+            case Report() | PoolReport():
+                last = self._last.get(heartbeat.reporter)
+                now_ms = self._world.loop.now_ms
+                self._last[heartbeat.reporter] = (offset, now_ms, heartbeat)
+                if last is None or now_ms - last[1] > LATELY_MS or not self._says_same(last[2], heartbeat):
+                    return True, -1
+                return False, last[0]
+            case Beat():
+                rows = [worker.state.sources.get(heartbeat.source) for worker in self._world.living_workers()]
+                return any(row is None or row.silent for row in rows), -1
+            case _:
+                return True, -1
+
+    def _says_same(self, one: Report | PoolReport, other: Report | PoolReport) -> bool:
+        if one.registration != other.registration or one.as_of != other.as_of:
+            return False
+        if isinstance(one, PoolReport) or isinstance(other, PoolReport):
+            return isinstance(one, PoolReport) and isinstance(other, PoolReport) and one.nodes == other.nodes
+        limit_ms = self._world.checks.state.policy.silence_limit_ms
+        return len(one.apps) == len(other.apps) and all(
+            before.app == after.app
+            and before.generation == after.generation
+            and before.status == after.status
+            and before.age_ms < limit_ms
+            and after.age_ms < limit_ms
+            for before, after in zip(one.apps, other.apps, strict=True)
+        )
