@@ -204,7 +204,7 @@ def _app_facts(
         # An app that has not begun to beat is the planner's matter.
         if app.phase != "placed" and not silence_fault(watcher.state, event):
             yield _silence_fact(event)
-    elif app.silent:
+    elif app.silent and entry.status != "starting":
         yield from _return_fact(
             watcher, watch, (entry.app, "app", entry.generation), position.offset, topic_id
         )
