@@ -50,6 +50,7 @@ def main() -> None:
     """Hunt for each mutant named, or for all."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX)
     parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
@@ -57,7 +58,7 @@ def main() -> None:
     for mutant in MUTANTS:
         if asked.names and mutant.name not in asked.names:
             continue
-        found = hunt(mutant.name, range(1, asked.seeds + 1), jobs=asked.jobs)
+        found = hunt(mutant.name, range(asked.first, asked.first + asked.seeds), jobs=asked.jobs)
         line = (
             f'    "{mutant.name}": ({found.seed}, "{found.checker}"),'
             if found

@@ -76,7 +76,9 @@ def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, poli
             late = entry.age_ms >= policy.silence_limit_ms
             if at == event.until_offset:
                 # `starting` is what an agent says that found the app when it was started again.
-                return "" if late and entry.status in ("starting", "running") else "the report does not say so"
+                return (
+                    "" if late and entry.status in ("starting", "running") else "the report does not say so"
+                )
             if not late and entry.status == "running" and event.from_offset >= 0:
                 return f"it beat at {at}"
     return "the report is not there"
