@@ -1,7 +1,7 @@
 """The difference between what runs and what is ordered, and what follows from it. Pure core of the agents."""
 
 from agents.inputs import Forget, Spawn
-from agents.state import STOP_GRACE_MS, Thing
+from agents.state import ENDED_MAX, STOP_GRACE_MS, Thing
 from agents.turn import Turn
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders
 
@@ -33,10 +33,17 @@ def forget_told(turn: Turn) -> None:
         is_known = 0 < thing.told <= state.acked_number
         if thing.status == "exited" and is_known and not _is_held(turn, thing, wanted.get(thing.key)):
             del state.things[thing.key]
+            _remember_end(turn, thing)
             turn.do(Forget(thing.key, thing.epoch))
             dropped = True
     if dropped:
         turn.save()
+
+
+def _remember_end(turn: Turn, thing: Thing) -> None:
+    others = {key: epoch for key, epoch in turn.state.ended.items() if key != thing.key}
+    newest = list(others.items())[-ENDED_MAX + 1 :]
+    turn.state.ended = {**dict(newest), thing.key: thing.epoch}
 
 
 def wanted_by(turn: Turn) -> dict[str, AppOrder | NodeOrder]:
@@ -105,6 +112,8 @@ def _start_missing(turn: Turn, key: str, order: AppOrder | NodeOrder) -> None:
     thing = state.things.get(key)
     epoch = epoch_of(order)
     if thing is not None and not thing.parked and (thing.status != "exited" or thing.epoch >= epoch):
+        return
+    if thing is None and epoch <= state.ended.get(key, -1):
         return
     if isinstance(order, AppOrder) and order.kill:
         return

@@ -209,6 +209,7 @@ def _change_log(turn: Turn, topic_id: str) -> None:
 
 def _drop_everything(turn: Turn) -> None:
     """Kill what may live and keep no memory of anything."""
+    turn.state.ended = {}
     for thing in list(turn.state.things.values()):
         if thing.is_alive:
             turn.change(thing.key, forget=True, isolated=False)

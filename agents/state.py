@@ -32,6 +32,9 @@ STOP_GRACE_MS = 5_000
 #: What an agent gets when the platform stops: its apps' grace and some to end itself; in 10 s all is over.
 NODE_STOP_GRACE_MS = 8_000
 
+#: Ended epochs remembered; it takes seconds until the log knows, and a node has not so many apps.
+ENDED_MAX = 256
+
 ThingStatus = Literal["starting", "running", "stopping", "exited"]
 
 
@@ -165,6 +168,8 @@ class State(msgspec.Struct):
     is_stopping: bool = False
     is_finished: bool = False
     things: dict[str, Thing] = {}
+    #: Epochs that ended here, were told and forgotten, by key: orders made before the log knew must not revive them.
+    ended: dict[str, int] = {}
 
 
 def image_of(state: State) -> Image:

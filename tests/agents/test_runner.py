@@ -132,6 +132,18 @@ def test_exit_is_reported_until_orders_forget_it() -> None:
     assert rig.entry("application-a") is None
 
 
+def test_generation_that_ended_is_not_revived_by_orders_that_did_not_know() -> None:
+    """An app that nobody wanted ended, and is wanted again before the log knows: only its next generation starts."""
+    rig = Rig()
+    rig.run(app())
+    rig.give(i.Exited("application-a", 90, 3, "exited with code 3"))
+    rig.give(rig.node_orders(as_of=101))
+    rig.wait(5_000)
+    assert rig.entry("application-a") is None
+    assert not of_kind(rig.give(rig.node_orders(app(), as_of=102)), i.Spawn)
+    assert of_kind(rig.give(rig.node_orders(app(generation=103), as_of=103)), i.Spawn)
+
+
 def test_exit_survives_a_restart_of_the_agent() -> None:
     """An exit that happened by itself is on disk and reported after a restart, not repaired."""
     rig = Rig()

@@ -192,7 +192,8 @@ class Checks(LogRules, Truth):
             return None
         peace_ms = self.beats_ms(copy)
         row = self.state.apps.get(event.app)
-        asked = row is not None and row.restarting
+        # A condemned copy had its verdict, judged when it came, and is killed even if it beats again.
+        asked = row is not None and (row.restarting or row.phase == "condemned")
         if peace_ms >= self._limit_ms and not asked:
             return (
                 "no second copy beside a living one",

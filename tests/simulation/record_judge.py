@@ -120,9 +120,11 @@ class RecordJudge:
         records = self.records(fence.partition)
         for at in range(min(fence.offset, len(records) - 1), -1, -1):
             report = records[at].value
-            if isinstance(report, Report) and (report.reporter, report.registration) == (
-                row.node,
-                row.registration,
+            # It may have registered anew, without a break, while the verdict was on its way.
+            if (
+                isinstance(report, Report)
+                and report.reporter == row.node
+                and row.lineage <= report.registration <= row.registration
             ):
                 ages = [
                     entry.age_ms
