@@ -215,14 +215,3 @@ def no_takeover(_old: Any) -> Any:
         self._turned_at = -1
 
     return owner_changed
-
-
-def early_progress(old: Any) -> Any:
-    """The view is called complete although rows are on their way."""
-
-    def write(self: Any) -> None:
-        flight, self._flight = self._flight, {}
-        old(self)
-        self._flight = flight
-
-    return write

@@ -19,7 +19,6 @@ from tests.simulation.guards import (
     any_epoch,
     any_hello,
     drawn_ids,
-    early_progress,
     endless_settling,
     facts_once,
     left_returns,
@@ -148,19 +147,9 @@ MUTANTS: list[Mutant] = [
         ["app", "cut node", "pause node"],
     ),
     Mutant(
-        "view rows read back",
-        [(viewing.Viewing, "_judge", always(None))],
-        ["fault at view", "pause worker", "cut worker", "app"],
-    ),
-    Mutant(
         "view compared on takeover",
         [(viewing.Viewing, "owner_changed", no_takeover)],
         ["fault at view", "rebalance", "app"],
-    ),
-    Mutant(
-        "progress waits for rows",
-        [(viewing.Viewing, "_write_progress", early_progress)],
-        ["slow broker", "app", "fault at view"],
     ),
 ]
 
