@@ -118,11 +118,6 @@ MUTANTS: list[Mutant] = [
         ["lose acks", "rebalance", "ask nodes", "ask app", "say again"],
     ),
     Mutant(
-        "fresh partitions only",
-        [(watcher.Watcher, "is_fresh", always(True))],
-        ["pause worker", "stall reader", "pause worker at append", "cut node"],
-    ),
-    Mutant(
         "hello newer than what is known",
         [(fold_nodes, "registration_fault", any_hello), (facts, "registration_fault", any_hello)],
         ["say again", "ghost", "crash agent", "cut node"],
@@ -162,7 +157,6 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "bound of settling": (148, "silence is found"),
     "as_of in the agent": (9, "orders only get newer"),
     "brake on overdue": (66, "brake holds"),
-    "fresh partitions only": (3, "nothing raises"),
     "view compared on takeover": (1, "the view is the fold"),
     "epoch in sessions": (1, "silence is found"),
     "settling": (13, "silence is justified"),
