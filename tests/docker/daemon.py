@@ -13,6 +13,8 @@ from typing import NamedTuple
 from agents.containers import ContainerError
 from agents.docker_image import IMAGE, build, is_current
 from agents.docker_sdk import DockerContainers
+from streams.local.jars import ensure_jars
+from streams.settings import Settings
 
 _PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "docker-daemon"
 #: An installation, a start and some room.
@@ -33,7 +35,8 @@ class Daemon(NamedTuple):
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """This thread, and what it starts, in the daemon's network."""
+        """This thread, and what it starts, in the daemon's network; it has no way out, so Kafka is fetched first."""
+        ensure_jars(Settings().kafka_version)
         libc = ctypes.CDLL(None, use_errno=True)
         with open("/proc/thread-self/ns/net") as home, open(self.space) as there:  # noqa: PTH123 - no path of ours
             _enter(libc, there.fileno())
