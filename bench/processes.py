@@ -29,6 +29,16 @@ def read_pss_kib(rollup: str) -> int:
     raise LookupError("smaps_rollup without Pss")
 
 
+def resident_mib(pid: int) -> float:
+    """Resident memory, shared pages included; 0 of a process that is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    line = next((line for line in status.splitlines() if line.startswith("VmRSS:")), "VmRSS: 0 kB")
+    return int(line.split()[1]) / 1024
+
+
 def cpu_s(pid: int) -> float:
     """CPU time that a process has used, all its threads together."""
     return (

@@ -31,6 +31,9 @@ _AGAIN_S = 0.5
 #: A request that nobody answered for this long while somebody leads is admitted by the core, ms: several times what
 #: Faust takes under load, well under the patience of who asked.
 RESCUE_MS = 3_000
+#: Requests that the core admits at the same time: enough for some thousand a second, and so few that each is
+#: acknowledged long before its writer gives it up, whatever the backlog.
+RESCUE_MAX = 64
 
 
 class Admission:
@@ -43,8 +46,11 @@ class Admission:
         self._letters = letters
         #: Offset of the last admission.
         self._admitted_at = -1
-        #: Requests read by the core that the fold does not know yet, and when each was read.
+        #: Requests read by the core, with when each was read or last admitted by it, the oldest first; those that the
+        #: fold knows by then are struck when they are old enough to be admitted.
         self._unanswered: dict[str, tuple[Asked, int]] = {}
+        #: How many the core admits just now.
+        self._rescuing = 0
 
     async def admit(self, asked: Asked) -> None:
         """Append the answer to a request; returns when it is acknowledged."""
@@ -56,7 +62,7 @@ class Admission:
             await asyncio.sleep(_FOLD_S)
             event = admit(self._state, asked)
         event_id = derive_id("admitted", asked.id)
-        while True:
+        while not self._is_answered(asked.id):
             try:
                 offsets = await self._appender.append([(event_id, event, asked.id)])
             except KafkaError as error:
@@ -76,14 +82,26 @@ class Admission:
         self._unanswered[asked.id] = (asked, monotonic.now_ms())
 
     def rescue(self, now_ms: int) -> None:
-        """Admit what was left unanswered too long; only the leader does."""
-        answered = self._state.tables["requests"]
-        self._unanswered = {key: entry for key, entry in self._unanswered.items() if key not in answered}
-        for key, (asked, at_ms) in self._unanswered.items():
-            if now_ms - at_ms >= RESCUE_MS:
+        """Admit what was left unanswered too long, oldest first and not all at once; only the leader does."""
+        while self._unanswered and self._rescuing < RESCUE_MAX:
+            key, (asked, at_ms) = next(iter(self._unanswered.items()))
+            if now_ms - at_ms < RESCUE_MS:
+                return
+            del self._unanswered[key]
+            if not self._is_answered(key):
                 self._unanswered[key] = (asked, now_ms)
-                _log.warning("request %s was not delivered by Faust; admitting it", key)
-                self._appender.later(self.admit(asked))
+                self._rescuing += 1
+                _log.info("request %s was not delivered by Faust yet; admitting it", key)
+                self._appender.later(self._rescue(asked))
+
+    async def _rescue(self, asked: Asked) -> None:
+        try:
+            await self.admit(asked)
+        finally:
+            self._rescuing -= 1
+
+    def _is_answered(self, request: str) -> bool:
+        return request in self._state.tables["requests"]
 
     async def bury(self, record: object, reason: str) -> None:
         """Write a dead letter; returns when it was read back."""

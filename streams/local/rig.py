@@ -111,20 +111,27 @@ class Rig:
         slots: int = 4,
         policy: dict[str, int | bool | str] | None = None,
         within_s: float = START_WITHIN_S,
+        provisioner: bool = True,
     ) -> None:
-        """Start everything and return once a worker leads and all nodes are active."""
+        """Start everything and return once a worker leads and all nodes are active.
+
+        Without `provisioner` whoever calls is it, and has to see to the nodes.
+        """
         if self.broker is not None:
             self.broker.start()
         faults = ensure_topics(self.bootstrap, self.prefix)
         assert not faults, faults
         self.log.start()
         self._plan(workers)
+        if not provisioner:
+            self.provisioner = None
         for minded in self.minded:
             minded.start()
         if policy:
             self.change_policy(**policy)
         self.ask(ConfigurePool(POOL, nodes=nodes, slots=slots), within_s=within_s)
-        self.wait_active(nodes, within_s=within_s)
+        if provisioner:
+            self.wait_active(nodes, within_s=within_s)
 
     def close(self) -> None:
         """Kill whatever the rig started.

@@ -1,5 +1,6 @@
 """Requests are answered once, also those that Faust never delivers."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from sdk.contract.requests import RunApp
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from streams.core import monotonic
-from streams.core.admission import RESCUE_MS, Admission
+from streams.core.admission import RESCUE_MAX, RESCUE_MS, Admission
 from streams.core.appender import Appender
 from streams.core.letters import Letters
 from streams.core.planning import Planning
@@ -70,3 +71,26 @@ def test_a_garbled_request_becomes_a_dead_letter() -> None:
     letters.write()
 
     assert [written.key for written in appender.take()] == [b"watchkeep.requests.v1/0/0"]
+
+
+def test_a_flood_of_requests_is_admitted_a_few_at_a_time() -> None:
+    """However many wait, only so many are on their way at once; none is forgotten."""
+    log, appender = Log(), FakeAppender()
+    admission, _ = _admission(log, appender)
+    held: list[Any] = []
+    appender.later = lambda work, _failed=None: held.append(work)  # type: ignore[method-assign]
+    for number in range(3 * RESCUE_MAX):
+        spec = AppSpec(f"application-{number}", ["true"])
+        asked = encode_request(RunApp(spec), request_id=f"r-{number}", asker="test", at_ms=0)
+        admission.note(_record(asked, number))
+    now_ms = monotonic.now_ms() + RESCUE_MS
+
+    for _ in range(4):
+        admission.rescue(now_ms)
+        assert len(held) <= RESCUE_MAX
+        while held:
+            asyncio.run(held.pop())
+
+    assert sorted(cause for _, _, cause in appender.appended) == sorted(
+        f"r-{number}" for number in range(3 * RESCUE_MAX)
+    )
