@@ -78,7 +78,7 @@ def test_a_flood_of_requests_is_admitted_a_few_at_a_time() -> None:
     log, appender = Log(), FakeAppender()
     admission, _ = _admission(log, appender)
     held: list[Any] = []
-    appender.later = lambda work, _failed=None: held.append(work)  # type: ignore[method-assign]
+    appender.later = lambda work, _failed=None: held.append(work)  # type: ignore[assignment, method-assign]
     for number in range(3 * RESCUE_MAX):
         spec = AppSpec(f"application-{number}", ["true"])
         asked = encode_request(RunApp(spec), request_id=f"r-{number}", asker="test", at_ms=0)
