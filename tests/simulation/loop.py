@@ -32,7 +32,8 @@ class Loop:
         )
 
     def run_until(self, end_ms: int) -> None:
-        """Let time pass."""
+        """Let time pass, up to a moment that is not in the past."""
+        assert end_ms >= self.now_ms
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end_ms:
             self.now_ms, _, process, work = pop(heap)
