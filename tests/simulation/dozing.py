@@ -30,12 +30,12 @@ def doze_ms(worker: "Worker") -> int:
     if not worker.world.shortcuts or worker.is_busy:
         return 0
     watcher = worker.watcher
-    if not worker.world.broker_up and not any(watcher.is_fresh(partition) for partition in watcher.watches):
-        # Nothing comes, and of what was read nothing is concluded: the broker wakes everybody when it is back.
+    if not worker.can_read:
+        if any(watcher.is_fresh(partition) for partition in watcher.watches):
+            return 0
+        # Nothing comes, and of what was read nothing is concluded; it is woken when it can read again.
         left_ms = min([LONG_MS, *_timers_in_ms(worker)])
         return left_ms if left_ms >= SHORT_MS else 0
-    if not worker.can_read:
-        return 0
     if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
         return 0
     left_ms = min(_changes_in_ms(worker), default=LONG_MS)

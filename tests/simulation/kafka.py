@@ -7,7 +7,7 @@ is away, changes of leader that step its clock, compaction.
 
 import bisect
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from tests.simulation.loop import Loop, Process, Work
 
@@ -43,22 +43,13 @@ class Record(NamedTuple):
     same_as: int = -1
 
 
-class Listener(Protocol):
-    """Who wants to know that a partition has grown."""
-
-    dozes: bool
-
-    def wake(self) -> None:
-        """It has grown, or the broker is back."""
-
-
 class Partition:
     """One partition: records in offset order, with holes where it was compacted."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.end = 0
-        self.readers: list[Listener] = []
+        self.readers: list[Reader] = []
 
     def since(self, offset: int) -> list[Record]:
         """Records from `offset` on."""
@@ -71,6 +62,8 @@ class Partition:
 
     def retain(self, since_ms: int) -> None:
         """Drop the oldest records, those appended before `since_ms`."""
+        for reader in self.readers:
+            reader.settle()
         keep = next((at for at, record in enumerate(self.records) if record.timestamp >= since_ms), None)
         self.records = [] if keep is None else self.records[keep:]
 
@@ -361,6 +354,10 @@ class Reader:
         else:
             self.is_planned = True
             self._process.after(READ_AGAIN_MS, self._poll)
+
+    def settle(self) -> None:
+        """Have read what would have been read by now."""
+        self._process.settle()
 
     def read(self) -> None:
         """Read to the end."""

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Callable
+from functools import cached_property
 from random import Random
 
 Work = Callable[[], None]
@@ -15,6 +16,7 @@ class Loop:
 
     def __init__(self, seed: int) -> None:
         self.now_ms = BEGIN_MS
+        self.seed = seed
         #: Chance of the world (latencies, drawn ids); the nemesis has its own.
         self.chance = Random(seed)
         self._heap: list[tuple[int, int, Process | None, Work]] = []
@@ -30,7 +32,8 @@ class Loop:
         )
 
     def run_until(self, end_ms: int) -> None:
-        """Let time pass."""
+        """Let time pass, up to a moment that is not in the past."""
+        assert end_ms >= self.now_ms
         heap, pop = self._heap, heapq.heappop
         while heap and heap[0][0] <= end_ms:
             self.now_ms, _, process, work = pop(heap)
@@ -108,6 +111,11 @@ class Process:
         self.alive = True
         self.paused = False
         self._backlog: list[Work] = []
+
+    @cached_property
+    def chance(self) -> Random:
+        """Its own, so that what others draw moves nothing here."""
+        return Random(f"{self.loop.seed}/{self.name}/{self.loop.now_ms}")
 
     def after(self, delay_ms: int, work: Work) -> None:
         """Do `work` later, if it still lives then."""

@@ -1,12 +1,12 @@
 """Which heartbeats are news to a worker that dozes. Part of the simulator.
 
-Ticks are none, nor is a report that says what the one before it said, ages apart, as long as its reporter was heard
-so lately that nobody can take it for overdue. Everything else is.
+Ticks are none, nor is a report or a hello that says what the one before it said, ages apart, as long as its reporter
+was heard so lately that nobody can take it for overdue. Everything else is.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -22,6 +22,8 @@ class News:
         self._world = world
         #: Reporter -> offset, true time and content of its last report.
         self._last: dict[str, tuple[int, int, Report | PoolReport]] = {}
+        #: The same of its last hello.
+        self._greeted: dict[str, tuple[int, int, Hello]] = {}
 
     def take(self, partition: int, offset: int, heartbeat: Any) -> tuple[bool, int]:
         """A heartbeat is appended: whether it is news, and the offset of the report that said the same."""
@@ -39,11 +41,25 @@ class News:
                 if last is None or now_ms - last[1] > LATELY_MS or not self._says_same(last[2], heartbeat):
                     return True, -1
                 return False, last[0]
+            case Hello():
+                return self._is_new_hello(offset, heartbeat), -1
             case Beat():
                 rows = [worker.state.sources.get(heartbeat.source) for worker in self._world.living_workers()]
                 return any(row is None or row.silent for row in rows), -1
             case _:
                 return True, -1
+
+    def _is_new_hello(self, offset: int, hello: Hello) -> bool:
+        """Whether a hello asks for something else than the last one, or for what may have become right since."""
+        last, now_ms = self._greeted.get(hello.reporter), self._world.loop.now_ms
+        self._greeted[hello.reporter] = (offset, now_ms, hello)
+        if last is None or now_ms - last[1] > LATELY_MS:
+            return True
+        if (hello.claim, hello.registration) != (last[2].claim, last[2].registration):
+            return True
+        states = [worker.state for worker in self._world.living_workers()]
+        rows = [state.nodes.get(hello.reporter) or state.pools.get(hello.reporter) for state in states]
+        return any(row is not None and row.seen >= last[0] for row in rows)
 
     def _says_same(self, one: Report | PoolReport, other: Report | PoolReport) -> bool:
         if one.registration != other.registration or one.as_of != other.as_of:

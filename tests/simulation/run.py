@@ -77,11 +77,12 @@ def faults_of(seed: int, *, chaos_ms: int = CHAOS_MS, kinds: Sequence[str] = ())
 
 def long_faults_of(seed: int, *, chaos_ms: int) -> list[Fault]:
     """Faults of a longer run: as if normal seeds came one after the other, favourites and all."""
-    return [
+    faults = [
         fault._replace(at_ms=fault.at_ms + shift_ms)
         for number, shift_ms in enumerate(range(0, chaos_ms, CHAOS_MS))
         for fault in faults_of(seed * 1_000_003 + number)
     ]
+    return [fault for fault in faults if fault.at_ms <= BEGIN_MS + chaos_ms]
 
 
 def run_seed(

@@ -27,7 +27,7 @@ class Requests:
 
     def take_over(self) -> None:
         """Faust gave this worker the partition."""
-        self._loses = self._worker.loop.chance.random() < LOST_SHARE
+        self._loses = self._worker.chance.random() < LOST_SHARE
 
     def admit(self) -> None:
         """Take the next request, if this worker owns them, leads and has none under way."""

@@ -33,8 +33,9 @@ class ShellTime:
         return int(self.loop.running.machine.mono_ms)
 
     def random(self) -> float:
-        """Chance of the world."""
-        return self.loop.chance.random()
+        """Chance of who runs now."""
+        assert self.loop.running is not None
+        return self.loop.running.chance.random()
 
 
 SHELL_TIME = ShellTime()

@@ -76,7 +76,7 @@ class ViewWriter:
         self._rows.update(rows)
         if self._rows and not self._planned:
             self._planned = True
-            self._worker.after(self._worker.loop.chance.randint(1, 20), self._write)
+            self._worker.after(self._worker.chance.randint(1, 20), self._write)
 
     def _write(self) -> None:
         self._planned = False

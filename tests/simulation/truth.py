@@ -16,6 +16,8 @@ class Truth:
         """How long the node's agent has been able to append, -1 if it is not."""
         world, agent = self.world, node.agent
         mute = agent is None or not agent.alive or agent.paused or node.machine.is_cut or not world.broker_up
+        # One late request after the other holds up all that comes behind, for longer than the limit if need be.
+        mute = mute or world.broker.late_share > 0
         if mute or any(ghost.alive for ghost in node.haunted_by):
             return -1
         return world.loop.now_ms - max(node.disturbed_ms, world.broker_disturbed_ms)

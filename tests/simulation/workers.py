@@ -5,6 +5,7 @@ ticking, saving, and Kafka's group. Their clock is `SHELL_TIME`, set before any 
 """
 
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,6 +49,7 @@ class Worker(Process):
         self.disk = disk
         self.writer = f"worker/{name}/{world.draw('writer')}"
         self.producer = Producer(self, world.broker)
+        self.chance = Random(f"{world.seed}/{self.writer}")
         self.tick_producer = Producer(self, world.broker)
         self.state = State()
         #: Offset at which the judges have compared its rows.
@@ -195,7 +197,9 @@ class Worker(Process):
             for record in records:
                 self._take_back(record)
             self._back_at[place] = records[-1].offset + 1
-        self.wake()
+        # To who neither leads nor writes the view it is no news.
+        if not self.dozes or self.planning.leads or self.views.owns:
+            self.wake()
 
     def _take_back(self, record: Record) -> None:
         try:

@@ -204,6 +204,8 @@ class World:
 
     def mend(self, machine: Machine) -> None:
         """Both ways are open again."""
+        for process in list(machine.residents):
+            process.settle()
         machine.cut_up = machine.cut_down = False
         self.disturb(machine)
 
