@@ -94,7 +94,7 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         pool=pool.pool,
         slots=entry.slots,
         log_level=pool.log_level,
-        secrets=str(Path(pool.data_dir).resolve() / "secrets"),
+        secrets=pool.secrets or str(Path(pool.data_dir).resolve() / "secrets"),
         # In a container there is no daemon.
         docker=pool.docker if pool.provider == "process" else None,
     )

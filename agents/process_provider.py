@@ -283,3 +283,12 @@ def _reason(code: int | None) -> str:
     if code < 0:
         return f"killed by signal {-code}"
     return f"exited with code {code}"
+
+
+def create_sweep(config: PoolConfig) -> Sweep | None:
+    """How containers that a dead node left are ended; None where nodes have none."""
+    if config.docker is None:
+        return None
+    from agents.docker_node import create_docker_sweep
+
+    return create_docker_sweep(config.docker, config.prefix)

@@ -11,7 +11,7 @@ from agents import template
 from agents.disk import DirectoryLock, InUseError, read_record
 from agents.entry import boot_id, config_path, describe, on_stop, set_up_log
 from agents.link import Link
-from agents.process_provider import ProcessProvider, Sweep
+from agents.process_provider import ProcessProvider, create_sweep
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig, read_config
 from agents.shell import Shell
@@ -107,16 +107,11 @@ def create_provider(config: PoolConfig, spawner: Spawner) -> Provider:
         from agents.docker_node import create_docker_provider
 
         return create_docker_provider(config)
+    if config.provider == "ssh":
+        from agents.ssh_provider import create_ssh_provider
+
+        return create_ssh_provider(config)
     return ProcessProvider(config, spawner, create_sweep(config))
-
-
-def create_sweep(config: PoolConfig) -> Sweep | None:
-    """How containers that a dead node left are ended; None where nodes have none."""
-    if config.docker is None:
-        return None
-    from agents.docker_node import create_docker_sweep
-
-    return create_docker_sweep(config.docker, config.prefix)
 
 
 def main(argv: list[str]) -> None:

@@ -51,6 +51,16 @@ class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_percent: int = 0
 
 
+class SshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the nodes of a pool live that is spread over other machines."""
+
+    #: TOML file of the hosts; `agents.ssh_hosts.HostConfig` says what may stand in it. Relative to where the
+    #: provisioner was started.
+    hosts: str
+    #: Kafka's addresses as the hosts see them; empty: those of the provisioner.
+    bootstrap: str = ""
+
+
 class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a provisioner."""
 
@@ -63,7 +73,7 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Lowest port of its nodes.
     port_base: int = 8_082
     prefix: str = "watchkeep"
-    provider: Literal["process", "docker"] = "process"
+    provider: Literal["process", "docker", "ssh"] = "process"
     #: For the provider `docker`.
     container: NodeContainer = NodeContainer()
     log_level: LogLevel = "info"
@@ -72,6 +82,10 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     restart_agents: bool = False
     #: The daemon: of its nodes' driver, and of the provider `docker`, whose nodes do not have that driver.
     docker: DockerConfig | None = None
+    #: For the provider `ssh`.
+    ssh: SshConfig | None = None
+    #: Folder of the secrets, one file each; empty: `secrets` in the data directory.
+    secrets: str = ""
 
 
 def read_config(path: str, kind: type[T]) -> T:

@@ -13,6 +13,7 @@ from streams.local.broker import LocalBroker
 from streams.local.ports import find_free_ports
 
 if TYPE_CHECKING:
+    from tests.agents.sshd import SshServer
     from tests.docker.daemon import Daemon
 
 
@@ -50,6 +51,22 @@ def docker_daemon() -> Iterator[Daemon]:
     yield daemon
     if is_ours:
         daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """Return a real OpenSSH server on a loopback port; skip, and say why, where none can be had.
+
+    A test that stops it starts it again, or better has one of its own.
+    """
+    from tests.agents.sshd import NoServerError, SshServer
+
+    try:
+        server = SshServer(tmp_path_factory.mktemp("sshd")).start()
+    except NoServerError as error:
+        pytest.skip(f"no ssh server: {error}")
+    yield server
+    server.stop()
 
 
 def create_broker(folder: Path, version: str = "4.1.1") -> LocalBroker:

@@ -1,4 +1,4 @@
-"""What every provider promises; run with processes, plain and by template, with containers, and with the fake."""
+"""What every provider promises: processes, containers, nodes over ssh (real, and over pipes), and the fake."""
 
 import asyncio
 import os
@@ -20,8 +20,12 @@ from agents.process_provider import ProcessProvider
 from agents.provider import CreateError, Provider
 from agents.settings import PoolConfig
 from agents.spawner import PlainSpawner, Spawner, TemplateSpawner
+from agents.ssh_connection import connect
+from agents.ssh_hosts import HostConfig, read_hosts
+from agents.ssh_provider import ConnectTo, SshProvider
 from sdk.contract.ids import split_node_id
 from sdk.contract.orders import NodeOrder
+from tests.agents.fake_wire import FakeNetwork, fake_host
 from tests.agents.fakes import FakeProvider, FakeWorld
 from tests.agents.waiting import until
 
@@ -46,6 +50,9 @@ class Maker:
             prefix=f"test-{folder.name}",
             provider="docker" if kind == "docker" else "process",
         )
+        #: The hosts of the ssh provider, and how they are reached.
+        self.hosts: list[HostConfig] = []
+        self.connect_to: ConnectTo = FakeNetwork().connect
 
     def play(self, act: Act) -> None:
         """Run `act` with a fresh provider, the exits it tells and the orders whose agents answered."""
@@ -57,6 +64,8 @@ class Maker:
                 provider = FakeProvider(self.world)
             elif self.kind == "docker":
                 provider = DockerProvider(self.config, DockerCalls(self.connect), look_every_s=0.02)
+            elif self.hosts:
+                provider = SshProvider(self.config, self.hosts, self.connect_to)
             else:
                 spawner = PlainSpawner() if self.kind == "plain" else TemplateSpawner()
                 provider = ProcessProvider(self.config, spawner)
@@ -71,6 +80,8 @@ class Maker:
                     spawner.close()
                 if isinstance(provider, DockerProvider):
                     provider.close()
+                if isinstance(provider, SshProvider):
+                    await provider.close()
 
         asyncio.run(run())
 
@@ -79,7 +90,7 @@ class Maker:
         return NodeOrder(order, 4, self.floor)
 
 
-@pytest.fixture(params=["plain", "template", "docker", "fake"])
+@pytest.fixture(params=["plain", "template", "docker", "ssh", "pipe", "fake"])
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     """A maker of each kind; what a failed test left running is ended."""
     if request.param == "docker":
@@ -92,8 +103,16 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
             for left in containers.list_labelled({"watchkeep.prefix": maker.config.prefix}):
                 containers.remove(left.id)
         return
-    yield Maker(request.param, tmp_path)
-    for directory in (tmp_path / "nodes").glob("*"):
+    maker = Maker(request.param, tmp_path)
+    if request.param == "pipe":
+        maker.hosts = [fake_host(str(tmp_path / "home"))]
+    elif request.param == "ssh":
+        server = request.getfixturevalue("ssh_server")
+        path = tmp_path / "hosts.toml"
+        path.write_text(server.table(tmp_path / "home"))
+        maker.hosts, maker.connect_to = read_hosts(path), connect
+    yield maker
+    for directory in tmp_path.glob("**/nodes/*"):
         pid, start = read_holder(directory)
         if procfs.is_alive(pid, start):
             os.kill(pid, signal.SIGKILL)
