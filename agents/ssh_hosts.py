@@ -44,7 +44,7 @@ class HostConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port_base: Annotated[int, Meta(ge=0, le=65_535)] = 0
     #: Most nodes at once. A node has slots of its own, so one a machine is usual.
     nodes_max: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    #: Program of a Python with the packages of `constraints.txt`.
+    #: Program of a Python with the packages of `constraints.txt`; `~/` is the user's own folder.
     python: Text = "python3"
     #: Folder there for code, nodes and secrets; `~` is the user's own.
     home: Text = "~/.watchkeep"
@@ -114,7 +114,7 @@ def _problem_of(host: HostConfig, folder: Path, before: list[HostConfig]) -> tup
     return None
 
 
-_WHERE = re.compile(r" - at `\$(?:\.hosts(?:\[(?P<number>\d+)\])?)?(?:\.(?P<key>\w+))?`")
+_WHERE = re.compile(r" - at `\$(?:\.hosts\[(?P<number>\d+)\])?(?:\.(?P<key>\w+))?`")
 _FIELD = re.compile(r"(?:unknown field|missing required field) `([^`]*)`")
 
 

@@ -90,7 +90,11 @@ def boot_command(python: str, home: str, *, with_docker: bool) -> str:
     # The text itself comes over standard input, byte by byte: what follows it is for others to read.
     loader = f"import os;exec(b''.join(os.read(0,1) for _ in range({len(_boot_text())})))"
     modules = [*_MODULES, *["docker"] * with_docker]
-    return shlex.join([python, "-c", loader.replace("'", '"'), home, pack_code()[0], *modules])
+    words = shlex.join(["-c", loader.replace("'", '"'), home, pack_code()[0], *modules])
+    if python.startswith("~/"):
+        # A shell takes a quoted `~` for a letter.
+        return f'"$HOME"/{shlex.quote(python[2:])} {words}'
+    return f"{shlex.quote(python)} {words}"
 
 
 async def boot(wire: Wire) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import platform
 import shutil
@@ -22,11 +23,13 @@ from streams.local.jars import cache_dir, is_fetched, kafka_dir, read_lock, veri
 from streams.local.ports import is_port_free
 from streams.local.probe import probe_any
 from streams.local.rundir import find_holder, find_leftovers, read_run
-from streams.settings import Settings
+from streams.settings import PROJECT_ROOT, Settings
 
 PYTHON_MIN: Final = (3, 11)
 #: A daemon that is well answers in some ms.
 _DOCKER_WITHIN_S: Final = 3
+#: All hosts are asked at once, and each is given up after 20 s.
+_HOSTS_WITHIN_S: Final = 60
 
 
 class Finding(NamedTuple):
@@ -128,6 +131,26 @@ def check_docker(settings: Settings) -> Finding:
         return Finding("docker", "unhealthy", f"no daemon answers at {where}: {error}")
     used = "used" if is_wanted else "usable, set docker = true for it"
     return Finding("docker", "ok", f"{version} at {where}, {used}")
+
+
+def check_hosts(file: str) -> list[Finding]:
+    """Can the hosts of a file take nodes; each is connected to."""
+    # In a process of its own, as everything of the agents: neither knows the other.
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.ssh_check", os.path.abspath(file)],  # noqa: PTH100 - a link stays one
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_HOSTS_WITHIN_S,
+        cwd=PROJECT_ROOT,
+    )
+    if done.returncode:
+        return [Finding("hosts", "unhealthy", (done.stderr.strip().splitlines() or ["it says nothing"])[-1])]
+    checked = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        Finding("hosts", "ok" if it["is_fit"] else "unhealthy", f"{it['host']}: {it['detail']}")
+        for it in checked
+    ]
 
 
 def check_kafka_files(settings: Settings) -> Finding:

@@ -16,6 +16,8 @@ class FakeNetwork:
     """All hosts, and what is wrong with them; by default nothing."""
 
     def __init__(self) -> None:
+        #: Home of the user there.
+        self.home = "/nowhere"
         #: Hosts that refuse connections, with what they say.
         self.refusing: dict[str, str] = {}
         #: Hosts that take everything and say nothing.
@@ -36,7 +38,7 @@ class FakeNetwork:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # As on another machine: nothing of ours is there.
-            env={"PATH": "/usr/bin:/bin", "HOME": "/nowhere"},
+            env={"PATH": "/usr/bin:/bin", "HOME": self.home},
         )
         wire = FakeWire(self, host.name, process)
         self.wires.setdefault(host.name, []).append(wire)

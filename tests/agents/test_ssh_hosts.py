@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import asyncssh
 import pytest
 
-from agents.ssh_hosts import HostsError, read_hosts
+from agents.ssh_hosts import HostConfig, HostsError, read_hosts
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsJ0zM0n8mZ6lqf7bB0m1rH7hT0o0m5cX8K0pQ1p8aZ"
 RIGHT = f"""
@@ -38,6 +40,7 @@ def test_least_that_must_be_said(path: Path) -> None:
     [
         ("hosts = [", ": no TOML: "),
         ("", ": Object missing required field `hosts`"),
+        ("hosts = 1", ":1: hosts: Expected `array`, got `int`"),
         ("hosts = []", ": 0 tables [[hosts]], allowed are 1 to 1000"),
         ("host = 1\n" + RIGHT, ":1: Object contains unknown field `host`; allowed are hosts"),
         (
@@ -71,3 +74,28 @@ def test_file_that_is_not_there_is_named(path: Path) -> None:
     """So is the file itself."""
     with pytest.raises(HostsError, match=r"hosts.toml: cannot be read"):
         read_hosts(path)
+
+
+def test_example_of_the_pages_is_right(path: Path) -> None:
+    """The file that the operations page shows is taken as it stands, once the key lies where it says."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```toml\n(\[\[hosts\]\].*?)```", page, flags=re.DOTALL)
+    (path.parent / "keys").mkdir()
+    (path.parent / "keys" / "watchkeep").write_text("")
+    path.write_text(shown)
+
+    first, second = read_hosts(path)
+
+    assert (first.name, first.node_ip, first.python) == ("192.0.2.11:22", "192.0.2.11", "~/venv/bin/python")
+    assert (second.name, second.node_ip, second.nodes_max) == ("gate.example.org:2222", "192.0.2.12", 2)
+    for host in (first, second):
+        asyncssh.import_public_key(host.host_key)
+
+
+def test_keys_of_the_pages_are_all_there_are() -> None:
+    """The table of the operations page has every key of a host, and no other."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## Nodes on other machines")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == set(
+        HostConfig.__struct_fields__
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,6 +150,23 @@ def test_home_that_cannot_be_written_says_so(tmp_path: Path, network: FakeNetwor
             await provider.create(80, stage.wish())
 
     stage.play(act)
+
+
+def test_tilde_is_the_home_of_the_user_there(tmp_path: Path, network: FakeNetwork) -> None:
+    """Python and home may be given below the user's own folder."""
+    network.home = str(tmp_path)
+    (tmp_path / "a bin").mkdir()
+    python = tmp_path / "a bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    stage = Stage(tmp_path, [fake_host("~/kept", python="~/a bin/python")], network.connect)
+
+    async def act(provider: SshProvider, told: Told) -> None:
+        node, _ = await provider.create(80, stage.wish())
+        assert list((tmp_path / "kept").glob(f"*/nodes/{node}"))
+
+    stage.play(act)
+    stage.close()
 
 
 def test_what_login_scripts_print_is_passed_over(stage: Stage, network: FakeNetwork) -> None:

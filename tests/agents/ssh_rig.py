@@ -1,0 +1,65 @@
+"""A whole platform whose nodes are made over ssh, on hosts that are this machine by way of real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from agents import procfs
+from streams.local.rig import Rig
+from tests.agents.sshd import SshServer
+
+
+class SshRig(Rig):
+    """A rig with the provider ssh; nothing of its hosts carries the rig's mark, as on other machines."""
+
+    def __init__(self, folder: Path, servers: list[SshServer], **settings: object) -> None:
+        """Prepare it; a host's home is a folder of its own."""
+        super().__init__(folder, **settings)  # type: ignore[arg-type]  # as for a rig
+        self.servers = servers
+        self.hosts_file = self.folder / "hosts.toml"
+        self.hosts_file.write_text(
+            "\n".join(server.table(self.home(server)) for server in servers), encoding="utf-8"
+        )
+
+    def home(self, server: SshServer) -> Path:
+        """Where a host keeps everything."""
+        return self.folder / f"home-{server.address}"
+
+    def lives_on(self, server: SshServer) -> list[int]:
+        """The caretaker, the agents and the apps of a host."""
+        return processes_of(self.home(server))
+
+    def close(self) -> None:
+        """End the platform, and what it left on its hosts, which only a provisioner would end."""
+        if not self._is_closed:
+            super().close()
+            for server in self.servers:
+                while left := self.lives_on(server):
+                    for pid in left:
+                        procfs.send_signal(pid, signal.SIGKILL)
+
+    def _set_ports(self, config: Path) -> None:
+        super()._set_ports(config)
+        written = json.loads(config.read_text(encoding="utf-8"))
+        ssh = {"provider": "ssh", "ssh": {"hosts": str(self.hosts_file)}}
+        config.write_text(json.dumps({**written, **ssh}), encoding="utf-8")
+
+
+def processes_of(home: Path) -> list[int]:
+    """The processes whose environment names a folder of that home."""
+    mark = f"{home}/".encode()
+    return [
+        it.pid
+        for it in procfs.list_processes()
+        if not it.is_dead and it.pid != os.getpid() and mark in _environment(it.pid)
+    ]
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
