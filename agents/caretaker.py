@@ -10,6 +10,7 @@ Rules:
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -38,6 +39,8 @@ from agents.ssh_words import (
     decode_line,
     encode_line,
 )
+
+log = logging.getLogger("watchkeep.caretaker")
 
 #: A process that was killed is gone after some ms.
 _PREDECESSOR_WITHIN_S = 5.0
@@ -81,11 +84,17 @@ class Caretaker:
         try:
             node, pid = await self._do(call)
         except (CreateError, OSError) as error:
-            if call.what == "create":
-                self._living.discard(call.order)
-            self._say(Reply(call.number, error=str(error) or type(error).__name__))
+            self._refuse(call, str(error) or type(error).__name__)
+        except Exception as error:  # a fault of ours: who asked is not left without an answer
+            log.exception("%s of order %d", call.what, call.order)
+            self._refuse(call, f"the caretaker failed: {error!r}")
         else:
             self._say(Reply(call.number, node, pid, call.order in self._living))
+
+    def _refuse(self, call: Call, why: str) -> None:
+        if call.what == "create":
+            self._living.discard(call.order)
+        self._say(Reply(call.number, error=why))
 
     async def _do(self, call: Call) -> tuple[str, int]:
         match call.what:

@@ -145,20 +145,29 @@ class Host:
                 wire = await self._begin()
             except HostAwayError as error:
                 self._note_problem(str(error))
+            except Exception as error:  # a fault of ours must not end the tries
+                log.exception("host %s", self.name)
+                self._note_problem(f"it cannot be talked to: {error!r}")
             else:
                 pause_s = PAUSE_S
-                self._listening = asyncio.ensure_future(self._listen(wire))
-                try:
-                    await asyncio.wait([self._listening])
-                finally:
-                    self._listening.cancel()
-                    self._lose(wire)
-                    await wire.close()
+                await self._serve(wire)
             try:
                 async with asyncio.timeout(pause_s):
                     await self._wanted.wait()
             except TimeoutError:
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
+
+    async def _serve(self, wire: Wire) -> None:
+        """Keep a connection until it ends."""
+        self._listening = asyncio.ensure_future(self._listen(wire))
+        try:
+            await asyncio.wait([self._listening])
+            if not self._listening.cancelled() and (error := self._listening.exception()):
+                log.error("host %s", self.name, exc_info=error)
+        finally:
+            self._listening.cancel()
+            self._lose(wire)
+            await wire.close()
 
     async def _begin(self) -> Wire:
         """A connection whose caretaker has said what it found."""
@@ -183,7 +192,8 @@ class Host:
         except BaseException:
             await _cut(wire)
             raise
-        log.warning("host %s: connected, %d nodes in its book", self.name, len(found))
+        level = logging.WARNING if self.problem else logging.INFO
+        log.log(level, "host %s: connected, %d nodes in its book", self.name, len(found))
         self.problem = ""
         self._wire = wire
         self._on_found(found)

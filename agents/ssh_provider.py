@@ -29,7 +29,10 @@ from sdk.contract.orders import NodeOrder
 
 log = logging.getLogger("watchkeep.ssh")
 
-#: How a provisioner that starts, or is to create a node, waits for hosts: a host that is well is there in 0.5 s.
+#: How long a provisioner that starts waits for hosts: one that is well is there in 0.5 s, and the provisioner itself is
+#: found silent after 10 s.
+ADOPT_WITHIN_S = 4.0
+#: How long the creation of a node waits for its host.
 REACH_WITHIN_S = 8.0
 
 #: Connects to a host and runs a shell command there.
@@ -264,10 +267,10 @@ class SshProvider:
             self._is_open = True
             for host in self._hosts.values():
                 host.open()
-            await self._reach(list(self._hosts.values()))
+            await self._reach(list(self._hosts.values()), ADOPT_WITHIN_S)
 
-    async def _reach(self, hosts: list[Host]) -> None:
-        await asyncio.gather(*(host.wait_tried(REACH_WITHIN_S) for host in hosts))
+    async def _reach(self, hosts: list[Host], within_s: float) -> None:
+        await asyncio.gather(*(host.wait_tried(within_s) for host in hosts))
 
     async def _choose(self) -> Host:
         """The host with the fewest nodes among those that answer and have room; the file's order breaks ties."""
@@ -277,7 +280,7 @@ class SshProvider:
             full = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise CreateError(f"every host has its most nodes ({full}): raise nodes_max or add a host")
         if not any(it.is_up for it in roomy):
-            await self._reach(roomy)
+            await self._reach(roomy, REACH_WITHIN_S)
         up = [it for it in roomy if it.is_up]
         if not up:
             why = "; ".join(f"{it.name}: {it.problem}" for it in roomy)
@@ -291,6 +294,7 @@ class SshProvider:
         # Before the answer: the end of a node that ends at once is told right behind it.
         self._living.add(order)
         try:
+            await host.wait_tried(REACH_WITHIN_S)
             reply = await host.call("create", order, wish, within_s=CREATE_WITHIN_S)
         except (HostAwayError, RefusedError) as error:
             self._living.discard(order)
@@ -351,7 +355,12 @@ class SshProvider:
         task = asyncio.ensure_future(work)
         assert isinstance(task, asyncio.Task)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_done)
+
+    def _note_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a fault of the provider", exc_info=error)
 
 
 def create_ssh_provider(config: PoolConfig) -> SshProvider:

@@ -76,7 +76,11 @@ def pack_code() -> tuple[str, bytes]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for package in _PACKAGES:
             for file in sorted((ROOT / package).rglob("*.py")):
-                archive.writestr(zipfile.ZipInfo(str(file.relative_to(ROOT)), _DATE), file.read_bytes())
+                archive.writestr(
+                    zipfile.ZipInfo(str(file.relative_to(ROOT)), _DATE),
+                    file.read_bytes(),
+                    zipfile.ZIP_DEFLATED,
+                )
     return hashlib.sha256(buffer.getvalue()).hexdigest()[:16], buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from agents import procfs
+from sdk.contract.heartbeats import Report
 from streams.local.rig import Rig
 from tests.agents.sshd import SshServer
 
@@ -31,6 +32,25 @@ class SshRig(Rig):
     def lives_on(self, server: SshServer) -> list[int]:
         """The caretaker, the agents and the apps of a host."""
         return processes_of(self.home(server))
+
+    def kill_agent(self, node: str) -> None:
+        """Kill a node's agent, and return when the next one has reported under a registration of its own.
+
+        Not before: one that is killed between its registration and its reading of it leaves a claim that nobody can
+        take up, and the node is replaced when it has been silent long enough.
+        """
+        registration, pid = self.state().nodes[node].registration, self.agent_pid(node)
+        self.kill(pid)
+        self.wait(
+            lambda _: self._registration_reported(node) > registration,
+            what=f"a report of the next agent of {node}",
+            within_s=30,
+        )
+        self.wait(lambda _: self._agent_pid(node) not in (0, pid), what=f"the next pid of {node}")
+
+    def _registration_reported(self, node: str) -> int:
+        newest = self.log.newest(node)
+        return newest.said.registration if newest is not None and isinstance(newest.said, Report) else 0
 
     def close(self) -> None:
         """End the platform, and what it left on its hosts, which only a provisioner would end."""

@@ -60,17 +60,7 @@ def test_apps_outlive_ten_deaths_of_their_agent(rig: SshRig) -> None:
     victims = sorted({rig.node_of(app) for app in APPS})
 
     for number in range(AGENT_KILLS):
-        node = victims[number % len(victims)]
-        registration, pid = rig.state().nodes[node].registration, rig.agent_pid(node)
-        rig.kill(pid)
-        rig.wait(
-            lambda state, node=node, registration=registration: (  # type: ignore[misc]
-                state.nodes[node].registration > registration
-            ),
-            what=f"{node} registered again",
-            within_s=30,
-        )
-        rig.wait(lambda _, node=node, pid=pid: rig._agent_pid(node) not in (0, pid))  # type: ignore[misc]
+        rig.kill_agent(victims[number % len(victims)])
 
     rig.wait_running(APPS)
     assert facts(rig) == before
