@@ -22,7 +22,7 @@ from sdk.contract.orders import NodeOrder
 
 log = logging.getLogger("watchkeep.ssh")
 
-#: Start of the caretaker, with the transfer of the code (100 KB) where it is missing: 0.5 s on a free machine.
+#: Start of the caretaker, with the transfer of the code (130 KB) where it is missing: 0.5 s on a free machine.
 BEGIN_WITHIN_S = 20.0
 #: A call takes some ms on the host; ending a node up to 2 s (policy `destroy_within_ms`).
 CALL_WITHIN_S = 5.0

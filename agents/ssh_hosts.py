@@ -44,6 +44,8 @@ class HostConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port_base: Annotated[int, Meta(ge=0, le=65_535)] = 0
     #: Most nodes at once. A node has slots of its own, so one a machine is usual.
     nodes_max: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    #: Apps that each of its nodes takes; 0: as the pool's others.
+    slots: Annotated[int, Meta(ge=0, le=1_000)] = 0
     #: Program of a Python with the packages of `constraints.txt`; `~/` is the user's own folder.
     python: Text = "python3"
     #: Folder there for code, nodes and secrets; `~` is the user's own.

@@ -274,22 +274,29 @@ class SshProvider:
 
     async def _choose(self) -> Host:
         """The host with the fewest nodes among those that answer and have room; the file's order breaks ties."""
+        if not any(it.is_up for it in self._roomy()):
+            await self._reach(self._roomy(), REACH_WITHIN_S)
+        # Counted after the wait, and taken before the next: others choose meanwhile.
         counts = self._book.count_nodes(self._hosts)
-        roomy = [it for it in self._hosts.values() if counts[it.name] < it.config.nodes_max]
+        roomy = self._roomy()
         if not roomy:
             full = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise CreateError(f"every host has its most nodes ({full}): raise nodes_max or add a host")
-        if not any(it.is_up for it in roomy):
-            await self._reach(roomy, REACH_WITHIN_S)
         up = [it for it in roomy if it.is_up]
         if not up:
             why = "; ".join(f"{it.name}: {it.problem}" for it in roomy)
             raise CreateError(f"no host with room answers: {why}")
         return min(up, key=lambda it: counts[it.name])
 
+    def _roomy(self) -> list[Host]:
+        counts = self._book.count_nodes(self._hosts)
+        return [it for it in self._hosts.values() if counts[it.name] < it.config.nodes_max]
+
     async def _make(self, host: Host, entry: Entry, wish: NodeOrder | None) -> None:
         """Have the node of an entry made; CreateError if that fails."""
         order = entry.order
+        if wish is not None and host.config.slots:
+            wish = msgspec.structs.replace(wish, slots=host.config.slots)
         self._creating.add(order)
         # Before the answer: the end of a node that ends at once is told right behind it.
         self._living.add(order)

@@ -8,6 +8,9 @@ from pathlib import Path
 import asyncssh
 import pytest
 
+from agents.provisioner import create_provider
+from agents.settings import PoolConfig, SshConfig
+from agents.spawner import PlainSpawner
 from agents.ssh_hosts import HostConfig, HostsError, read_hosts
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBsJ0zM0n8mZ6lqf7bB0m1rH7hT0o0m5cX8K0pQ1p8aZ"
@@ -99,3 +102,20 @@ def test_keys_of_the_pages_are_all_there_are() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)) == set(
         HostConfig.__struct_fields__
     )
+
+
+@pytest.mark.parametrize(
+    ("ssh", "says"),
+    [
+        (None, "pool home: the provider ssh needs a file of hosts, `ssh.hosts`"),
+        (SshConfig("none.toml"), "none.toml: cannot be read"),
+    ],
+)
+def test_provisioner_does_not_start_without_its_hosts(
+    tmp_path: Path, ssh: SshConfig | None, says: str
+) -> None:
+    """A pool of the provider ssh ends with one sentence if its hosts are missing or wrong."""
+    config = PoolConfig("127.0.0.1:9", str(tmp_path), "home", provider="ssh", ssh=ssh)
+    with pytest.raises(SystemExit) as ended:
+        create_provider(config, PlainSpawner())
+    assert says in str(ended.value)
