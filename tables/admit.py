@@ -47,7 +47,8 @@ from sdk.contract.requests import (
 )
 from sdk.contract.specs import check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
-from tables.state import State
+from tables.needs import need_fault
+from tables.state import State, runs_once
 
 
 class RefusalError(ValueError):
@@ -66,6 +67,8 @@ def _run_app(state: State, request: str, wish: RunApp) -> Event:
     check_spec(wish.spec)
     kind, _, name = wish.spec.app.partition("-")
     check_name(name, what=kind)
+    if fault := need_fault(state, wish.spec):
+        raise RefusalError(fault)
     if wish.grant:
         grant = state.grants.get(str(wish.grant))
         if grant is None or not grant.node:
@@ -88,6 +91,8 @@ def _move_app(state: State, request: str, wish: MoveApp) -> Event:
     row = state.apps[wish.app]
     if row.phase != "running" or not row.wanted:
         raise RefusalError(f"{wish.app} does not run: only a running app can be moved")
+    if runs_once(row):
+        raise RefusalError(f"{wish.app} runs once (restart = never): a second copy of it is never started")
     if wish.node:
         _check_known(wish.node, state.nodes, "node")
         if wish.node == row.node:

@@ -2,15 +2,23 @@
 
 from typing import Literal
 
-from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
+from sdk.contract.events import (
+    AppDeclaredDown,
+    AppFinished,
+    AppGaveUp,
+    AppHeldBack,
+    AppLeftPending,
+    AppPlaced,
+)
 from sdk.contract.ids import derive_fraction
 from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
+from tables.needs import urgency
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
 from tables.room import NOTHING, need_of
 from tables.rows import AppRow
-from tables.state import is_hosted, may_replace
+from tables.state import is_hosted, may_replace, runs_once, waiting_words
 
 Reason = Literal["new", "failure", "node-down", "restart", "moved"]
 
@@ -22,10 +30,14 @@ def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
     wanted = _wanted_apps(plan)
     moving = {row.app for row in stranded_apps(plan)}
-    # Room goes by priority; among equals first to what a dead node has lost, then to who has waited longest.
-    for row in sorted(
-        wanted, key=lambda row: (-row.spec.priority, row.app not in moving, row.submitted_at_ms, row.app)
-    ):
+
+    def turn(row: AppRow) -> tuple[int, bool, bool, int, str]:
+        # Room goes by priority, a service's being the highest of those that need it; among equals first to what others
+        # need, then to what a dead node has lost, then to who has waited longest.
+        priority, needed = urgency(plan.state, row)
+        return -priority, not needed, row.app not in moving, row.submitted_at_ms, row.app
+
+    for row in sorted(wanted, key=turn):
         if row.app in moving:
             _move(plan, row)
         else:
@@ -53,6 +65,8 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
 def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
     """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
     for row in moving:
+        if _is_over(row):
+            continue
         target = successor_of(plan, row)
         if target:
             plan.reserve(target, need_of(row.spec))
@@ -74,8 +88,11 @@ def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
     if row.node in plan.leaving or not may_replace(plan.state, row):
         return
+    if _is_over(row):
+        _finish(plan, row, "node-down")
+        return
     successor = successor_of(plan, row)
-    if successor == "":
+    if successor == "" or _waits(plan, row):
         return
     if successor is not None:
         plan.release(successor, need_of(row.spec))
@@ -97,7 +114,20 @@ def _decide_app(plan: Plan, row: AppRow) -> None:
     elif row.phase == "pending":
         _place(plan, row, "new")
     elif row.phase in ("ended", "condemned") and may_replace(plan.state, row):
-        _judge(plan, row)
+        if row.phase == "condemned" and _is_over(row):
+            _finish(plan, row, "silent" if row.end_reason == "silent" else "never-beat")
+        else:
+            _judge(plan, row)
+
+
+def _is_over(row: AppRow) -> bool:
+    """Whether the loss of the copy in force ends the app, because it runs once and nobody asked for another run."""
+    return runs_once(row) and not row.restarting
+
+
+def _finish(plan: Plan, row: AppRow, reason: Literal["node-down", "silent", "never-beat"]) -> None:
+    """The only copy of an app that runs once is gone without having ended by itself."""
+    plan.add(AppFinished(**plan.basis, app=row.app, generation=row.generation, reason=reason))
 
 
 def _condemn(plan: Plan, row: AppRow, reason: Literal["silent", "never-beat"]) -> None:
@@ -149,15 +179,28 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
     return max(1, round(base * jitter))
 
 
+def _waits(plan: Plan, row: AppRow) -> bool:
+    """Whether services that the app needs do not run; says so once."""
+    waiting = waiting_words(plan.state, row, leaving=plan.leaving)
+    if waiting:
+        _leave_pending(plan, row, Refusal(waiting, {}))
+    return bool(waiting)
+
+
+def _leave_pending(plan: Plan, row: AppRow, refusal: Refusal) -> None:
+    if row.pending_reason != refusal.reason:
+        plan.add(AppLeftPending(**plan.basis, app=row.app, reason=refusal.reason, fell_out=refusal.fell_out))
+
+
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
+    if _waits(plan, row):
+        return False
     choice = choose_node(plan, row, only=only or _granted_node(plan, row))
     if isinstance(choice, Refusal) and not only:
         choice = choose_node(plan, row)
     if isinstance(choice, Refusal):
-        if not only and row.pending_reason != choice.reason:
-            plan.add(
-                AppLeftPending(**plan.basis, app=row.app, reason=choice.reason, fell_out=choice.fell_out)
-            )
+        if not only:
+            _leave_pending(plan, row, choice)
         return False
     plan.place(row, choice.node)
     plan.add(

@@ -16,7 +16,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
 
 NodeState = Literal["active", "down", "left"]
-AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "stopped"]
+AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "finished", "stopped"]
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True):

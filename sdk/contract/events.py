@@ -32,6 +32,7 @@ from sdk.contract.admitted import (
 )
 from sdk.contract.decisions import (
     AppDeclaredDown,
+    AppFinished,
     AppGaveUp,
     AppHeldBack,
     AppLeftPending,
@@ -75,6 +76,7 @@ __all__ = [
     "EVENT_TYPES",
     "AppDeclaredDown",
     "AppExited",
+    "AppFinished",
     "AppGaveUp",
     "AppHeldBack",
     "AppLeftPending",
@@ -148,6 +150,7 @@ Decision = (
     | AppDeclaredDown
     | AppHeldBack
     | AppGaveUp
+    | AppFinished
     | AppLeftPending
     | BrakeEngaged
     | BrakeReleased
@@ -228,6 +231,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),
     "watchkeep.app.gave-up.v1": (AppGaveUp, "app"),
+    "watchkeep.app.finished.v1": (AppFinished, "app"),
     "watchkeep.app.left-pending.v1": (AppLeftPending, "app"),
     "watchkeep.brake.engaged.v1": (BrakeEngaged, ""),
     "watchkeep.brake.released.v1": (BrakeReleased, ""),

@@ -93,6 +93,10 @@ EVENTS: dict[str, e.Event] = {
         "request-1",
         AppSpec("service-db", ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"}),
     ),
+    "app-submitted-needs": e.AppSubmitted(
+        "request-1",
+        AppSpec("application-job", ["job"], needs_services=["db", "service-cache"], restart="on-failure"),
+    ),
     "app-stop-requested": e.AppStopRequested("request-2", _APP),
     "app-restart-requested": e.AppRestartRequested("request-3", _APP),
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
@@ -165,6 +169,7 @@ EVENTS: dict[str, e.Event] = {
     "app-declared-down": e.AppDeclaredDown(**_FULL, app=_APP, generation=12, reason="never-beat"),
     "app-held-back": e.AppHeldBack(**_FULL, app=_APP, generation=12, strikes=2),
     "app-gave-up": e.AppGaveUp(**_FULL, app=_APP, generation=12, failures=5),
+    "app-finished": e.AppFinished(**_FULL, app=_APP, generation=12, reason="node-down"),
     "app-left-pending": e.AppLeftPending(**_FULL, app=_APP, reason="no node is active"),
     "app-left-pending-counts": e.AppLeftPending(
         **_FULL, app=_APP, reason="no active node has 1 free slot", fell_out={"slots": 3}

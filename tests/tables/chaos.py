@@ -14,7 +14,7 @@ from tests.tables.entries import Entry, FakeWitness, fold_entry
 
 TOPIC = "log-1"
 POOLS = ("pool-home", "pool-away")
-APPS = ("application-a", "application-b", "application-c", "service-d")
+APPS = ("application-a", "application-b", "application-c", "service-d", "service-e")
 IP = "10.0.0.1"
 _AT_MS = 1_700_000_000_000
 
@@ -128,7 +128,7 @@ class Chaos:
 
     def _exited(self) -> e.Event:
         reason: Literal["exited", "lost"] = self.rng.choice(("exited", "lost"))
-        return e.AppExited(*self._copy(), reason, self._position(), 1)
+        return e.AppExited(*self._copy(), reason, self._position(), self.rng.choice((0, 1)))
 
     def _node_exited(self) -> e.Event:
         order = self._one(map(int, self.state.orders), 1)
@@ -153,6 +153,8 @@ class Chaos:
             group=one(("", "web")),
             affinity=one(("", "", "web")),
             constraints=one(([], [], [constraint])),
+            needs_services=one(([], [], ["d"], ["service-e"])),
+            restart=one(("always", "always", "on-failure", "never")),
         )
         grant = self._grant() if self.rng.random() < 0.3 else 0
         return e.AppSubmitted(self._request(), spec, grant)
@@ -344,6 +346,11 @@ class Chaos:
         app, generation, _ = self._copy()
         return e.AppGaveUp(**self._basis(), app=app, generation=generation, failures=5)
 
+    def _finished(self) -> e.Event:
+        app, generation, _ = self._copy()
+        reason: Literal["node-down", "silent"] = self.rng.choice(("node-down", "silent"))
+        return e.AppFinished(**self._basis(), app=app, generation=generation, reason=reason)
+
     def _pending(self) -> e.Event:
         return e.AppLeftPending(**self._basis(), app=self._app(), reason=self.rng.choice(("one", "two")))
 
@@ -370,7 +377,7 @@ _FACTS_AND_REQUESTS = (
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
     "left", "pool_held", "pool_degraded", "enlarged", *("granted",) * 2, "grant_refused", "grant_expired",
-    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
+    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "finished",
     "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
