@@ -14,6 +14,7 @@ from sdk.contract.ids import derive_fraction
 from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
 from tables.needs import urgency
+from tables.pauses import is_app_paused
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
 from tables.room import NOTHING, need_of
@@ -86,7 +87,7 @@ def successor_of(plan: Plan, row: AppRow) -> str | None:
 
 def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
-    if row.node in plan.leaving or not may_replace(plan.state, row):
+    if row.node in plan.leaving or not may_replace(plan.state, row) or is_app_paused(plan.state, row):
         return
     if _is_over(row):
         _finish(plan, row, "node-down")
@@ -104,20 +105,31 @@ def _move(plan: Plan, row: AppRow) -> None:
 
 
 def _decide_app(plan: Plan, row: AppRow) -> None:
+    paused = is_app_paused(plan.state, row)
     if row.phase == "running" and row.silent:
-        _condemn(plan, row, "silent")
+        if not paused:
+            _condemn(plan, row, "silent")
     elif row.phase == "running":
         decide_move(plan, row)
     elif row.phase == "placed" and row.wake is not None and row.wake.fired:
-        if plan.witness.has_beaten(row.app, row.generation) is False:
+        if not paused and plan.witness.has_beaten(row.app, row.generation) is False:
             _condemn(plan, row, "never-beat")
     elif row.phase == "pending":
         _place(plan, row, "new")
     elif row.phase in ("ended", "condemned") and may_replace(plan.state, row):
-        if row.phase == "condemned" and _is_over(row):
-            _finish(plan, row, "silent" if row.end_reason == "silent" else "never-beat")
-        else:
-            _judge(plan, row)
+        _judge_end(plan, row, paused=paused)
+
+
+def _judge_end(plan: Plan, row: AppRow, *, paused: bool) -> None:
+    """A copy has ended: what somebody asked for is done at once, what the platform concludes waits for a pause."""
+    if row.phase == "ended" and row.end_reason in ("restart", "moved"):
+        _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
+    elif paused:
+        return
+    elif row.phase == "condemned" and _is_over(row):
+        _finish(plan, row, "silent" if row.end_reason == "silent" else "never-beat")
+    else:
+        _judge(plan, row)
 
 
 def _is_over(row: AppRow) -> bool:
@@ -147,11 +159,9 @@ def _condemn(plan: Plan, row: AppRow, reason: Literal["silent", "never-beat"]) -
 
 
 def _judge(plan: Plan, row: AppRow) -> None:
-    """A copy has ended: place the next at once, later, or not any more."""
+    """A copy has failed: place the next at once, later, or not any more."""
     policy = plan.state.policy
-    if row.phase == "ended" and row.end_reason in ("restart", "moved"):
-        _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
-    elif row.phase == "ended" and row.wake is not None:
+    if row.phase == "ended" and row.wake is not None:
         _place(plan, row, "failure")
     elif len(row.recent_failures) >= policy.app_give_up_after:
         plan.add(

@@ -35,6 +35,7 @@ from tables.fold_moves import may_take_over, settled, standby_exited, take_over,
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.needs import need_fault
+from tables.pauses import is_app_paused
 from tables.room import capacity_of, need_of, placed_spec_of
 from tables.rows import AppRow
 from tables.state import (
@@ -182,6 +183,8 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"{event.node} takes no apps"
     if waiting := waiting_words(state, row):
         return f"{event.app} {waiting}"
+    if event.reason in ("failure", "node-down") and is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
     free = capacity_of(node).minus(taken_on(state, event.node)).plus(granted_room(state, row, event.node))
     if not need_of(row.spec).fits(free):
         return f"{event.node} has no room"
@@ -271,6 +274,8 @@ def _finished(state: State, event: AppFinished, meta: "Meta") -> str:
         return fault
     if row is None or row.generation != event.generation or not row.wanted:
         return f"generation {event.generation} is not in force"
+    if is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
     if row.restarting or not (runs_once(row) and holds_slot(row) and may_replace(state, row)):
         return "it is not over"
     state.put(
@@ -314,6 +319,8 @@ def _declared_down(state: State, event: AppDeclaredDown, meta: "Meta") -> str:
         return fault
     if row is None or row.generation != event.generation or not is_hosted(state, row):
         return f"generation {event.generation} is not in force"
+    if is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
     if event.reason == "silent" and not (row.phase == "running" and row.silent):
         return "it is not silent"
     if event.reason == "never-beat" and not (
@@ -358,6 +365,8 @@ def _failed_fault(state: State, app: str, generation: int) -> str:
         return f"generation {generation} is not in force"
     if row.phase not in ("ended", "condemned") or not may_replace(state, row):
         return "it has not ended"
+    if is_app_paused(state, row):
+        return f"the watch over {app} is paused"
     return ""
 
 

@@ -20,6 +20,7 @@ from tables.rows import (
     GrantRow,
     NodeRow,
     OrderRow,
+    PauseRow,
     PolicyRow,
     PoolRow,
     Row,
@@ -95,6 +96,11 @@ class State:
         return cast("dict[str, GrantRow]", self.tables["grants"])
 
     @property
+    def pauses(self) -> dict[str, PauseRow]:
+        """Pauses of the watch by their subjects."""
+        return cast("dict[str, PauseRow]", self.tables["pauses"])
+
+    @property
     def sources(self) -> dict[str, SourceRow]:
         """Lone sources by id."""
         return cast("dict[str, SourceRow]", self.tables["sources"])
@@ -135,8 +141,8 @@ class State:
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources and grants are ever forgotten."""
-        assert table in ("requests", "sources", "grants")
+        """Remove a row; only requests, lone sources, grants and pauses are ever forgotten."""
+        assert table in ("requests", "sources", "grants", "pauses")
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))

@@ -29,6 +29,8 @@ from sdk.contract.admitted import (
     PoolConfigured,
     RequestRefused,
     SourceForgotten,
+    WatchPaused,
+    WatchResumed,
 )
 from sdk.contract.decisions import (
     AppDeclaredDown,
@@ -128,6 +130,8 @@ __all__ = [
     "SourceKind",
     "SourceReturned",
     "TimerFired",
+    "WatchPaused",
+    "WatchResumed",
     "subject_of",
 ]
 
@@ -179,6 +183,8 @@ Event = (
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
+    | WatchPaused
+    | WatchResumed
     | PoolConfigured
     | PolicyChanged
     | RequestRefused
@@ -209,6 +215,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
+    "watchkeep.watch.paused.v1": (WatchPaused, "subject"),
+    "watchkeep.watch.resumed.v1": (WatchResumed, "subject"),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),
     "watchkeep.policy.changed.v1": (PolicyChanged, ""),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),

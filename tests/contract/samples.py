@@ -110,6 +110,8 @@ EVENTS: dict[str, e.Event] = {
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
     "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
+    "watch-paused": e.WatchPaused("request-15", _NODE, 1_800_000),
+    "watch-resumed": e.WatchResumed("request-16", "platform"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
@@ -282,6 +284,8 @@ REQUESTS: dict[str, r.Request] = {
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
     "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
+    "pause-watch": r.PauseWatch(_NODE, 1_800_000),
+    "resume-watch": r.ResumeWatch(""),
     "configure-pool": r.ConfigurePool("home", 3, 8),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}

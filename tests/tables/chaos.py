@@ -197,6 +197,12 @@ class Chaos:
     def _release(self) -> e.Event:
         return e.BrakeReleaseRequested(self._request())
 
+    def _pause(self) -> e.Event:
+        subject = self.rng.choice(("platform", self._node(), self._app(), "node-unknown"))
+        if self.rng.random() < 0.5:
+            return e.WatchResumed(self._request(), subject)
+        return e.WatchPaused(self._request(), subject, self.rng.choice((0, 1_000, 60_000)))
+
     def _configure(self) -> e.Event:
         return e.PoolConfigured(self._request(), self._pool(), self.rng.randint(0, 4), 3)
 
@@ -371,7 +377,7 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "pause", "configure", "policy", "refused",
     *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
