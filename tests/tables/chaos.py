@@ -377,8 +377,8 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "pause", "configure", "policy", "refused",
-    *("timer",) * 4,
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "pause", "configure",
+    "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
