@@ -168,6 +168,8 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
         return "the pool has the nodes it ought to have"
     if nodes_in_pool(state, event.pool) >= state.policy.pool_nodes_max:
         return "the pool is at its maximum"
+    if event.replaces and is_node_paused(state, event.replaces):
+        return f"the watch over {event.replaces} is paused"
     state.put(
         "orders",
         str(meta.offset),

@@ -148,6 +148,8 @@ class State:
             self.waking.discard((table, key))
             if isinstance(row, GrantRow):
                 self._index_grant(key, row, None)
+            elif isinstance(row, SourceRow):
+                self._reopen_dependants(key)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -191,6 +193,8 @@ class State:
                 self._index_order(row)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
+            case SourceRow():
+                self._reopen_dependants(key)
             case _:
                 pass
         wake = getattr(row, "wake", None)
@@ -334,9 +338,12 @@ def is_at_rest(state: State, app: AppRow) -> bool:
 
 
 def is_service_up(state: State, service: str) -> bool:
-    """Whether a service runs, undisturbed as far as the log knows, and is to go on."""
+    """Whether a service runs, undisturbed as far as the log knows, and is to go on; a lone one, whether it beats."""
     row = state.apps.get(service)
-    if row is None or not row.wanted or row.restarting:
+    if row is None:
+        lone = state.sources.get(service)
+        return lone is not None and not lone.silent
+    if not row.wanted or row.restarting:
         return False
     return row.phase == "running" and not row.silent and is_hosted(state, row)
 
@@ -346,14 +353,16 @@ def unmet_needs(state: State, app: AppRow, *, leaving: Container[str] = ()) -> l
     return [
         service
         for service in needed_services(app.spec)
-        if not is_service_up(state, service) or state.apps[service].node in leaving
+        if not is_service_up(state, service)
+        or (service in state.apps and state.apps[service].node in leaving)
     ]
 
 
 def waiting_words(state: State, app: AppRow, *, leaving: Container[str] = ()) -> str:
     """What the app has to wait for before a copy may be placed; empty if for nothing."""
     unmet = unmet_needs(state, app, leaving=leaving)
-    words = [service if service in state.apps else f"{service} (unknown)" for service in unmet]
+    known = (state.apps, state.sources)
+    words = [each if any(each in rows for rows in known) else f"{each} (unknown)" for each in unmet]
     return f"waits for {', '.join(words)}" if words else ""
 
 

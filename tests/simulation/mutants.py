@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
-from tables import decide_apps, facts, fold_apps, fold_control, fold_nodes, plan, silence, timers, watcher
+from tables import (
+    decide_apps,
+    decide_nodes,
+    facts,
+    fold_apps,
+    fold_control,
+    fold_nodes,
+    plan,
+    silence,
+    timers,
+    watcher,
+)
 from tables.room import NOTHING, Need
 from tests.simulation import sim_shell
 from tests.simulation.guards import (
@@ -145,6 +156,23 @@ MUTANTS: list[Mutant] = [
         "view compared on takeover",
         [(viewing.Viewing, "owner_changed", no_takeover)],
         ["fault at view", "rebalance", "app"],
+    ),
+    Mutant(
+        "services first",
+        [(module, "waiting_words", always("")) for module in (decide_apps, fold_apps)],
+        ["ask app", "crash node"],
+    ),
+    Mutant(
+        "what runs once",
+        [(module, "runs_once", always(False)) for module in (decide_apps, fold_apps)]
+        + [(fold_apps, "_is_final", always(False))],
+        ["app", "ask app", "crash node"],
+    ),
+    Mutant(
+        "pauses",
+        [(module, "is_app_paused", always(False)) for module in (decide_apps, fold_apps)]
+        + [(module, "is_node_paused", always(False)) for module in (decide_nodes, fold_nodes)],
+        ["ask pause", "app", "crash node", "cut node"],
     ),
 ]
 

@@ -22,7 +22,6 @@ from sdk.contract.requests import (
 from sdk.contract.specs import AppSpec
 from tests.simulation.world import World
 
-
 #: Services that people run, and apps may need.
 SERVICES = 3
 

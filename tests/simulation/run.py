@@ -149,7 +149,8 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
             if chance.random() < 0.3 and number
             else []
         )
-        wishes.append(AppSpec(name, ["beats"], on_isolation=isolation, needs_services=needs))  # type: ignore[arg-type]
+        restart = chance.choice(["always"] * 6 + ["on-failure", "never"]) if number > 1 else "always"
+        wishes.append(AppSpec(name, ["beats"], on_isolation=isolation, needs_services=needs, restart=restart))  # type: ignore[arg-type]
     for spec in reversed(wishes) if chance.random() < 0.5 else wishes:
         world.ask(RunApp(spec))
     for fault in faults:
@@ -217,7 +218,7 @@ def _ask_for_services(world: World) -> str:
     for app, row in sorted(state.apps.items()):
         for service in unmet_needs(state, row) if row.wanted and row.phase != "running" else ():
             needed = state.apps.get(service)
-            if needed is None or needed.phase == "stopped" or needed.phase == "finished":
+            if needed is None or needed.phase in ("stopped", "finished"):
                 world.ask(RunApp(AppSpec(service, ["beats"])))
                 waiting = f"{app} waits for {service}"
     return waiting

@@ -47,6 +47,11 @@ class WishRules:
                 self._condemned.add(event.generation)
             case e.AppExited(reason="exited"):
                 self._ended[event.generation] = event.exit_code
+            case _:
+                self._note_pause(event, offset)
+
+    def _note_pause(self, event: e.Event, offset: int) -> None:
+        match event:
             case e.WatchPaused():
                 self._paused[event.subject] = offset
             case e.WatchResumed():
@@ -68,6 +73,8 @@ class WishRules:
 
     def _needs_fault(self, event: e.AppPlaced, state: State) -> Fault | None:
         for service in needed_services(self._spec_of[event.app]):
+            if service not in state.apps and service in state.sources and not state.sources[service].silent:
+                continue
             if service not in self._ran:
                 return "a service comes before those that need it", f"{event}: {service} has never run"
             if state.apps[service].phase != "running" or state.apps[service].silent:

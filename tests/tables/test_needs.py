@@ -117,6 +117,22 @@ def test_both_lost_with_their_node_come_back_in_order() -> None:
     assert world.app("application-web").generation > world.app("service-db").generation
 
 
+def test_a_service_that_runs_by_itself_is_waited_for_too() -> None:
+    """One that nobody here runs is up while it beats."""
+    world = begin()
+    _run(world, "application-web", "db")
+    world.run(2_000)
+    world.lone["service-db"] = 0
+    world.run(10_000, world.all_run)
+    assert world.app("application-web").phase == "running"
+
+    world.lone.clear()
+    world.run(20_000, lambda: world.state.sources["service-db"].silent)
+    _run(world, "application-other", "db")
+    world.run(2_000)
+    assert world.app("application-other").pending_reason == "waits for service-db"
+
+
 def test_what_others_need_gets_the_last_room() -> None:
     """Of equals the service that somebody waits for comes first, and it has the priority of whoever needs it."""
     world = World(nodes=1, slots=1)

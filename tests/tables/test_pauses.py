@@ -27,7 +27,7 @@ def _verdicts(world: World) -> list[e.Event]:
     """Everything that was concluded about nodes and apps."""
     kinds = (e.NodeDeclaredDown, e.AppDeclaredDown, e.AppHeldBack, e.AppGaveUp, e.AppFinished)
     found = [entry.event for entry in world.log if isinstance(entry.event, kinds)]
-    return found + [each for each in world.of_type(e.AppPlaced) if each.replaces]
+    return [*found, *(each for each in world.of_type(e.AppPlaced) if each.replaces)]
 
 
 @pytest.mark.parametrize("subject", ["the node", ""])
