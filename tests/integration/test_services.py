@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from sdk.contract.events import AppDeclaredDown, AppFinished, AppPlaced, AppStarted, NodeDeclaredDown
-from sdk.contract.requests import RestartApp
 from streams.commands.applying import apply_specs
 from streams.local.rig import Rig, is_running
 from streams.settings import Settings
@@ -66,7 +65,8 @@ def rig(create_rig: CreateRig) -> Iterator[Rig]:
 
 def _call(rig: Rig, *arguments: str) -> Result:
     where = ["--bootstrap-servers", rig.bootstrap, "--prefix", rig.prefix]
-    return CliRunner().invoke(main, [*arguments, *where], prog_name="cli.py")
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return CliRunner().invoke(main, [*arguments[:at], *where, *arguments[at:]], prog_name="cli.py")
 
 
 def _apply(rig: Rig, text: str) -> None:
@@ -140,6 +140,7 @@ def test_what_is_waited_for_is_shown(rig: Rig) -> None:
 def test_jobs_finish_and_are_run_again_when_somebody_asks(rig: Rig) -> None:
     """An exit with 0 ends the one as finished, without a failure; applied again nothing happens."""
     _apply(rig, _JOBS)
+    rig.wait(lambda state: state.apps["application-good"].phase == "finished", what="its end")
     row = rig.state().apps["application-good"]
     assert (app_status(rig.state(), row), row.exit_code, row.failures) == ("finished", 0, 0)
     _apply(rig, _JOBS)
@@ -147,8 +148,9 @@ def test_jobs_finish_and_are_run_again_when_somebody_asks(rig: Rig) -> None:
     assert re.search(r"application-good +finished .* exit code 0", _call(rig, "apps", "list").stdout)
 
     assert _call(rig, "apps", "restart", "good").exit_code == 0
+    rig.wait(lambda state: state.apps["application-good"].generation > row.generation, what="another run")
+    rig.wait(lambda state: state.apps["application-good"].phase == "finished", what="its end")
     again = rig.state().apps["application-good"]
-    assert again.generation > row.generation
     assert (again.phase, again.failures) == ("finished", 0)
 
 
@@ -157,7 +159,7 @@ def test_what_runs_once_does_not_survive_its_node(rig: Rig) -> None:
     once = "application-once"
     _apply(rig, _PLATFORM)
     _apply(rig, _JOBS)
-    rig.ask(RestartApp(once))
+    assert _call(rig, "apps", "restart", once).exit_code == 0
     rig.wait_running([once])
     node, since = rig.node_of(once), rig.log.offset + 1
     os.killpg(rig.agent_pid(node), signal.SIGKILL)
