@@ -200,6 +200,9 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "who left stays away": (13, "who left stays away"),
     "one batch in flight": (1, "decisions are rarely refused"),
     "timers' step": (16, "a timer fires in its time"),
+    "services first": (1, "a service comes before those that need it"),
+    "what runs once": (1, "what runs once runs once"),
+    "pauses": (2, "nothing is concluded about what is paused"),
     "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }
 

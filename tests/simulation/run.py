@@ -216,7 +216,7 @@ def _ask_for_services(world: World) -> str:
     """Who waits for a service that was stopped or never was gets it; whom it cannot have is not waited for."""
     state, waiting = world.checks.state, ""
     for app, row in sorted(state.apps.items()):
-        for service in unmet_needs(state, row) if row.wanted and row.phase != "running" else ():
+        for service in unmet_needs(state, row) if row.pending_reason.startswith("waits for") else ():
             needed = state.apps.get(service)
             if needed is None or needed.phase in ("stopped", "finished"):
                 world.ask(RunApp(AppSpec(service, ["beats"])))

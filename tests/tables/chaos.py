@@ -153,8 +153,8 @@ class Chaos:
             group=one(("", "web")),
             affinity=one(("", "", "web")),
             constraints=one(([], [], [constraint])),
-            needs_services=one(([], [], ["d"], ["service-e"])),
-            restart=one(("always", "always", "on-failure", "never")),
+            needs_services=one(([], [], [], [], ["d"], ["service-e"])),
+            restart=one(("always", "always", "always", "on-failure", "never")),
         )
         grant = self._grant() if self.rng.random() < 0.3 else 0
         return e.AppSubmitted(self._request(), spec, grant)
@@ -201,7 +201,7 @@ class Chaos:
         subject = self.rng.choice(("platform", self._node(), self._app(), "node-unknown"))
         if self.rng.random() < 0.5:
             return e.WatchResumed(self._request(), subject)
-        return e.WatchPaused(self._request(), subject, self.rng.choice((0, 1_000, 60_000)))
+        return e.WatchPaused(self._request(), subject, self.rng.choice((0, 1_000, 20_000)))
 
     def _configure(self) -> e.Event:
         return e.PoolConfigured(self._request(), self._pool(), self.rng.randint(0, 4), 3)
@@ -377,7 +377,7 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "pause", "configure",
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "configure",
     "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
