@@ -209,7 +209,8 @@ def _ask_again(world: World) -> str:
             waiting = f"{app} was given up"
         elif row.wanted and row.restarting:
             waiting = f"{app} restarts"
-    return waiting or _ask_for_services(world)
+    missing = _ask_for_services(world)
+    return waiting or missing
 
 
 def _ask_for_services(world: World) -> str:
