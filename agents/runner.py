@@ -111,9 +111,14 @@ def _take_ack(turn: Turn, number: int) -> None:
 
 
 def _begin_asking(turn: Turn, claim: str) -> None:
-    """Ask for a registration under a new claim, at once."""
+    """Ask for a registration under a new claim, at once; under the old one, if a start before this one did.
+
+    That one may have been registered and have ended before it read so: the log would refuse another claim. So a claim
+    is on disk before anybody hears of it.
+    """
     state = turn.state
-    state.claim = claim
+    state.claim = state.claim or claim
+    turn.save()
     state.hello_at_ms = turn.now_ms
     state.hello_pause_ms = HELLO_PAUSE_MS
     state.is_refused = False

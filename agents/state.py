@@ -77,6 +77,8 @@ class Image(msgspec.Struct, frozen=True, omit_defaults=True):
     exits: list[Exit] = []
     #: The agent was asked to stop and did, with everything it ran.
     orderly: bool = False
+    #: The claim under which a registration is asked for; empty once orders named it.
+    asking: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -179,12 +181,14 @@ def image_of(state: State) -> Image:
         for thing in state.things.values()
         if thing.status == "exited" and not thing.forget
     ]
-    return Image(state.registration, state.topic_id, state.as_of, exits, state.is_stopping)
+    asking = "" if state.is_registered else state.claim
+    return Image(state.registration, state.topic_id, state.as_of, exits, state.is_stopping, asking)
 
 
 def first_state(identity: Identity, image: Image, found: list[Found]) -> State:
     """The state of an agent that has just started, from its disk and from what is still there."""
     state = State(identity, registration=image.registration, topic_id=image.topic_id, as_of=image.as_of)
+    state.claim = image.asking
     for gone in image.exits:
         state.things[gone.key] = Thing(
             gone.key, gone.epoch, "exited", 0, exit_code=gone.exit_code, reason=gone.reason, name=gone.name

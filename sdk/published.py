@@ -64,7 +64,7 @@ class AppRow(msgspec.Struct, frozen=True):
     app: str
     spec: AppSpec
     wanted: bool
-    phase: Literal["pending", "placed", "running", "condemned", "ended", "stopped"]
+    phase: Literal["pending", "placed", "running", "condemned", "ended", "finished", "stopped"]
     generation: int = 0
     node: str = ""
     lineage: int = 0

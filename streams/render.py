@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from sdk.contract.events import Event
-from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec
+from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
 from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
 from tables.state import State, is_hosted, is_order_open, used_slots
@@ -28,6 +28,7 @@ _DAY_S = 86_400
 _COLOURS = {
     "active": "green",
     "free": "green",
+    "finished": "green",
     "running": "green",
     "ok": "green",
     "Active": "green",
@@ -150,7 +151,7 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
 
 def is_here(state: State, app: AppRow) -> bool:
     """Whether a copy of the app is, or was last and shall be again, on the node its row names."""
-    return is_hosted(state, app) and app.phase not in ("pending", "stopped")
+    return is_hosted(state, app) and app.phase not in ("pending", "finished", "stopped")
 
 
 def ordered_view(order: OrderRow) -> dict[str, Any]:
@@ -201,6 +202,8 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "priority": row.spec.priority,
         "needs": need_of(row.spec).words(),
         "wishes": spec_wishes(row.spec),
+        "needs_services": needed_services(row.spec),
+        "restart": row.spec.restart,
         "moving_to": row.standby.node if row.standby is not None else row.move_to,
         "fell_out": row.fell_out,
     }
@@ -262,11 +265,20 @@ def apps_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
             str(view["generation"]),
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
-            "" if view["status"] == "running" else view["reason"],
+            _app_reason(view),
         ]
         for view in views
     ]
     return table(["app", "status", "node", "generation", "for", "failures", "why"], rows)
+
+
+def _app_reason(view: Mapping[str, Any]) -> str:
+    """Why an app is not running; for one that has finished how it ended."""
+    if view["status"] == "running":
+        return ""
+    if view["status"] == "finished" and view["exit_code"] is not None:
+        return f"exit code {view['exit_code']}"
+    return str(view["reason"])
 
 
 # --- events --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -132,7 +132,12 @@ def _make_spec(app: str, table: dict[str, Any]) -> AppSpec:
         check_spec(spec)
     except msgspec.ValidationError as error:
         at = _AT.search(str(error))
-        raise _FaultError(at[1] if at else "command", _AT.split(str(error))[0]) from None
+        key = at[1] if at else "command"
+        words = get_args(get_type_hints(AppSpec).get(key))
+        if "Invalid enum value" in str(error) and words:
+            allowed = ", ".join(map(str, words))
+            raise _FaultError(key, f"{wish[key]!r:.40} is unknown; allowed: {allowed}") from None
+        raise _FaultError(key, _AT.split(str(error))[0]) from None
     except ValueError as error:
         # Either `field: what is wrong`, or a sentence that begins with the field.
         key, _, why = str(error).partition(": ")

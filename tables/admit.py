@@ -24,6 +24,8 @@ from sdk.contract.events import (
     PoolConfigured,
     RequestRefused,
     SourceForgotten,
+    WatchPaused,
+    WatchResumed,
 )
 from sdk.contract.ids import check_name, pool_id
 from sdk.contract.policy import policy_from
@@ -36,10 +38,12 @@ from sdk.contract.requests import (
     DrainNode,
     ForgetSource,
     MoveApp,
+    PauseWatch,
     ReleaseBrake,
     Request,
     RequestNode,
     RestartApp,
+    ResumeWatch,
     RunApp,
     ShutdownNode,
     StopApp,
@@ -47,7 +51,9 @@ from sdk.contract.requests import (
 )
 from sdk.contract.specs import check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
-from tables.state import State
+from tables.needs import need_fault
+from tables.pauses import PLATFORM, check_pause
+from tables.state import State, runs_once
 
 
 class RefusalError(ValueError):
@@ -66,6 +72,8 @@ def _run_app(state: State, request: str, wish: RunApp) -> Event:
     check_spec(wish.spec)
     kind, _, name = wish.spec.app.partition("-")
     check_name(name, what=kind)
+    if fault := need_fault(state, wish.spec):
+        raise RefusalError(fault)
     if wish.grant:
         grant = state.grants.get(str(wish.grant))
         if grant is None or not grant.node:
@@ -88,6 +96,8 @@ def _move_app(state: State, request: str, wish: MoveApp) -> Event:
     row = state.apps[wish.app]
     if row.phase != "running" or not row.wanted:
         raise RefusalError(f"{wish.app} does not run: only a running app can be moved")
+    if runs_once(row):
+        raise RefusalError(f"{wish.app} runs once (restart = never): a second copy of it is never started")
     if wish.node:
         _check_known(wish.node, state.nodes, "node")
         if wish.node == row.node:
@@ -169,6 +179,19 @@ def _release_brake(_state: State, request: str, _wish: ReleaseBrake) -> Event:
     return BrakeReleaseRequested(request)
 
 
+def _pause_watch(state: State, request: str, wish: PauseWatch) -> Event:
+    subject = wish.subject or PLATFORM
+    check_pause(state, subject, wish.for_ms)
+    return WatchPaused(request, subject, wish.for_ms)
+
+
+def _resume_watch(state: State, request: str, wish: ResumeWatch) -> Event:
+    subject = wish.subject or PLATFORM
+    if subject not in state.pauses:
+        raise RefusalError(f"the watch over {subject:.80} is not paused")
+    return WatchResumed(request, subject)
+
+
 def _configure_pool(_state: State, request: str, wish: ConfigurePool) -> Event:
     pool = pool_id(wish.pool.removeprefix("pool-"))
     if not 0 <= wish.nodes <= POOL_NODES_MAX:
@@ -202,6 +225,8 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     ConfirmNodeDown: _confirm_down,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,
+    PauseWatch: _pause_watch,
+    ResumeWatch: _resume_watch,
     ConfigurePool: _configure_pool,
     ChangePolicy: _change_policy,
 }

@@ -2,15 +2,24 @@
 
 from typing import Literal
 
-from sdk.contract.events import AppDeclaredDown, AppGaveUp, AppHeldBack, AppLeftPending, AppPlaced
+from sdk.contract.events import (
+    AppDeclaredDown,
+    AppFinished,
+    AppGaveUp,
+    AppHeldBack,
+    AppLeftPending,
+    AppPlaced,
+)
 from sdk.contract.ids import derive_fraction
 from tables.decide_moves import decide_move
 from tables.decide_nodes import replacing_order
+from tables.needs import urgency
+from tables.pauses import is_app_paused
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
 from tables.room import NOTHING, need_of
 from tables.rows import AppRow
-from tables.state import is_hosted, may_replace
+from tables.state import is_hosted, may_replace, runs_once, waiting_words
 
 Reason = Literal["new", "failure", "node-down", "restart", "moved"]
 
@@ -22,10 +31,14 @@ def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
     wanted = _wanted_apps(plan)
     moving = {row.app for row in stranded_apps(plan)}
-    # Room goes by priority; among equals first to what a dead node has lost, then to who has waited longest.
-    for row in sorted(
-        wanted, key=lambda row: (-row.spec.priority, row.app not in moving, row.submitted_at_ms, row.app)
-    ):
+
+    def turn(row: AppRow) -> tuple[int, bool, bool, int, str]:
+        # Room goes by priority, a service's being the highest of those that need it; among equals first to what others
+        # need, then to what a dead node has lost, then to who has waited longest.
+        priority, needed = urgency(plan.state, row)
+        return -priority, not needed, row.app not in moving, row.submitted_at_ms, row.app
+
+    for row in sorted(wanted, key=turn):
         if row.app in moving:
             _move(plan, row)
         else:
@@ -53,6 +66,8 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
 def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
     """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
     for row in moving:
+        if _is_over(row):
+            continue
         target = successor_of(plan, row)
         if target:
             plan.reserve(target, need_of(row.spec))
@@ -72,10 +87,13 @@ def successor_of(plan: Plan, row: AppRow) -> str | None:
 
 def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
-    if row.node in plan.leaving or not may_replace(plan.state, row):
+    if row.node in plan.leaving or not may_replace(plan.state, row) or is_app_paused(plan.state, row):
+        return
+    if _is_over(row):
+        _finish(plan, row, "node-down")
         return
     successor = successor_of(plan, row)
-    if successor == "":
+    if successor == "" or _waits(plan, row):
         return
     if successor is not None:
         plan.release(successor, need_of(row.spec))
@@ -87,17 +105,41 @@ def _move(plan: Plan, row: AppRow) -> None:
 
 
 def _decide_app(plan: Plan, row: AppRow) -> None:
+    paused = is_app_paused(plan.state, row)
     if row.phase == "running" and row.silent:
-        _condemn(plan, row, "silent")
+        if not paused:
+            _condemn(plan, row, "silent")
     elif row.phase == "running":
         decide_move(plan, row)
     elif row.phase == "placed" and row.wake is not None and row.wake.fired:
-        if plan.witness.has_beaten(row.app, row.generation) is False:
+        if not paused and plan.witness.has_beaten(row.app, row.generation) is False:
             _condemn(plan, row, "never-beat")
     elif row.phase == "pending":
         _place(plan, row, "new")
     elif row.phase in ("ended", "condemned") and may_replace(plan.state, row):
+        _judge_end(plan, row, paused=paused)
+
+
+def _judge_end(plan: Plan, row: AppRow, *, paused: bool) -> None:
+    """A copy has ended: what somebody asked for is done at once, what the platform concludes waits for a pause."""
+    if row.phase == "ended" and row.end_reason in ("restart", "moved"):
+        _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
+    elif paused:
+        return
+    elif row.phase == "condemned" and _is_over(row):
+        _finish(plan, row, "silent" if row.end_reason == "silent" else "never-beat")
+    else:
         _judge(plan, row)
+
+
+def _is_over(row: AppRow) -> bool:
+    """Whether the loss of the copy in force ends the app, because it runs once and nobody asked for another run."""
+    return runs_once(row) and not row.restarting
+
+
+def _finish(plan: Plan, row: AppRow, reason: Literal["node-down", "silent", "never-beat"]) -> None:
+    """The only copy of an app that runs once is gone without having ended by itself."""
+    plan.add(AppFinished(**plan.basis, app=row.app, generation=row.generation, reason=reason))
 
 
 def _condemn(plan: Plan, row: AppRow, reason: Literal["silent", "never-beat"]) -> None:
@@ -117,11 +159,9 @@ def _condemn(plan: Plan, row: AppRow, reason: Literal["silent", "never-beat"]) -
 
 
 def _judge(plan: Plan, row: AppRow) -> None:
-    """A copy has ended: place the next at once, later, or not any more."""
+    """A copy has failed: place the next at once, later, or not any more."""
     policy = plan.state.policy
-    if row.phase == "ended" and row.end_reason in ("restart", "moved"):
-        _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
-    elif row.phase == "ended" and row.wake is not None:
+    if row.phase == "ended" and row.wake is not None:
         _place(plan, row, "failure")
     elif len(row.recent_failures) >= policy.app_give_up_after:
         plan.add(
@@ -149,15 +189,28 @@ def backoff_ms(plan: Plan, row: AppRow) -> int:
     return max(1, round(base * jitter))
 
 
+def _waits(plan: Plan, row: AppRow) -> bool:
+    """Whether services that the app needs do not run; says so once."""
+    waiting = waiting_words(plan.state, row, leaving=plan.leaving)
+    if waiting:
+        _leave_pending(plan, row, Refusal(waiting, {}))
+    return bool(waiting)
+
+
+def _leave_pending(plan: Plan, row: AppRow, refusal: Refusal) -> None:
+    if row.pending_reason != refusal.reason:
+        plan.add(AppLeftPending(**plan.basis, app=row.app, reason=refusal.reason, fell_out=refusal.fell_out))
+
+
 def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
+    if _waits(plan, row):
+        return False
     choice = choose_node(plan, row, only=only or _granted_node(plan, row))
     if isinstance(choice, Refusal) and not only:
         choice = choose_node(plan, row)
     if isinstance(choice, Refusal):
-        if not only and row.pending_reason != choice.reason:
-            plan.add(
-                AppLeftPending(**plan.basis, app=row.app, reason=choice.reason, fell_out=choice.fell_out)
-            )
+        if not only:
+            _leave_pending(plan, row, choice)
         return False
     plan.place(row, choice.node)
     plan.add(

@@ -11,6 +11,7 @@ from sdk.contract.events import (
     PoolHeldBack,
 )
 from tables.fold_nodes import is_empty, nodes_in_pool
+from tables.pauses import is_node_paused
 from tables.plan import Plan
 from tables.rows import NodeRow, PoolRow
 from tables.state import State, is_hosted, is_order_open, is_unreliable
@@ -21,11 +22,12 @@ def decide_nodes(plan: Plan) -> None:
     allowance = plan.state.brake.allowance
     for node in sorted(plan.state.open_nodes):
         row = plan.state.nodes[node]
-        if plan.state.orders[str(row.order)].ended:
+        paused = is_node_paused(plan.state, node)
+        if plan.state.orders[str(row.order)].ended and not paused:
             _declare_down(plan, row, "exited")
         elif row.silent and row.confirmed:
             _declare_down(plan, row, "confirmed")
-        elif row.silent:
+        elif row.silent and not paused:
             if _brake_allows(plan, allowance) and _declare_down(plan, row, "silent"):
                 allowance -= 1
         elif row.quarantined and row.wake is not None and row.wake.fired:
@@ -129,9 +131,13 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
     have = nodes_kept(plan, row.pool)
     gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
     count = min(row.nodes - have, state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + gone)
+    dead = to_replace(plan, row.pool)
+    # What died is not replaced while the watch over it is paused; what people ask for beyond that is.
+    replaced = [node for node in dead if not is_node_paused(state, node)]
+    count -= len(dead) - len(replaced)
     if count <= 0:
         return
-    replaced = to_replace(plan, row.pool)[:count]
+    replaced = replaced[:count]
     for node in replaced + [""] * (count - len(replaced)):
         plan.add(
             NodeOrdered(

@@ -6,7 +6,8 @@ The life of a generation; `TRANSITIONS` is this picture, read by the invariants 
        ^                  |  \--never beat--------------------------------^  |
        |                  |                    |                             |
        +-- wanted again   +----- exited -------+-------- exited -------------+--> ended --placed--> placed
-                          `- not wanted: stopped                                    (next generation)
+                          |- not wanted: stopped                                    (next generation)
+                          `- not to be run again (`restart`): finished
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from sdk.contract.events import (
     AppDeclaredDown,
     AppExited,
+    AppFinished,
     AppGaveUp,
     AppHeldBack,
     AppLeftPending,
@@ -32,9 +34,20 @@ from tables.fold_grants import use_grant
 from tables.fold_moves import may_take_over, settled, standby_exited, take_over, takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
-from tables.room import capacity_of, need_of
+from tables.needs import need_fault
+from tables.pauses import is_app_paused
+from tables.room import capacity_of, need_of, placed_spec_of
 from tables.rows import AppRow
-from tables.state import State, granted_room, holds_slot, is_hosted, may_replace, taken_on
+from tables.state import (
+    State,
+    granted_room,
+    holds_slot,
+    is_hosted,
+    may_replace,
+    runs_once,
+    taken_on,
+    waiting_words,
+)
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -42,10 +55,11 @@ if TYPE_CHECKING:
 #: Phase -> phases that may follow it.
 TRANSITIONS: dict[str, frozenset[str]] = {
     "pending": frozenset({"placed", "stopped"}),
-    "placed": frozenset({"placed", "running", "condemned", "ended", "stopped"}),
-    "running": frozenset({"placed", "condemned", "ended", "stopped"}),
-    "condemned": frozenset({"placed", "ended", "stopped"}),
+    "placed": frozenset({"placed", "running", "condemned", "ended", "finished", "stopped"}),
+    "running": frozenset({"placed", "condemned", "ended", "finished", "stopped"}),
+    "condemned": frozenset({"placed", "ended", "finished", "stopped"}),
     "ended": frozenset({"placed", "stopped"}),
+    "finished": frozenset({"pending", "stopped"}),
     "stopped": frozenset({"pending"}),
 }
 
@@ -60,6 +74,8 @@ def _submitted(state: State, event: AppSubmitted, meta: "Meta") -> str:
         check_spec(event.spec)
     except ValueError as error:
         return str(error)
+    if fault := need_fault(state, event.spec):
+        return fault
     row = state.apps.get(event.spec.app)
     if row is None:
         new = AppRow(
@@ -71,15 +87,23 @@ def _submitted(state: State, event: AppSubmitted, meta: "Meta") -> str:
             submitted_at_ms=meta.append_ms,
             grant=event.grant,
         )
-    elif row.phase == "stopped" or not is_hosted(state, row):
+    elif is_done(row) or not is_hosted(state, row):
         new = replace(row, spec=event.spec, wanted=True, gave_up=False, strikes=0, recent_failures=[])
-        if row.phase == "stopped":
+        if is_done(row):
             new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None, grant=event.grant)
+        elif holds_slot(row) and runs_once(row):
+            # Its copy is lost, and somebody wants another run.
+            new = replace(new, restarting=True)
     else:
         new = replace(row, spec=event.spec, wanted=True, gave_up=False)
     state.put("apps", event.spec.app, new)
     remember(state, event.request, meta)
     return ""
+
+
+def is_done(row: AppRow) -> bool:
+    """Whether the app has ended and nothing but a request runs it again."""
+    return row.phase in ("stopped", "finished")
 
 
 def _stop_requested(state: State, event: AppStopRequested, meta: "Meta") -> str:
@@ -101,7 +125,7 @@ def _restart_requested(state: State, event: AppRestartRequested, meta: "Meta") -
         return fault
     assert row is not None
     new = replace(settled(row), wanted=True, gave_up=False, strikes=0, recent_failures=[])
-    if row.phase == "stopped":
+    if is_done(row):
         new = replace(new, phase="pending", since_ms=meta.append_ms, wake=None)
     elif row.phase == "ended":
         new = replace(new, wake=None, end_reason="restart")
@@ -157,6 +181,10 @@ def _placement_fault(state: State, event: AppPlaced) -> str:
         return f"registration {event.registration} of {event.node} is not in force"
     if not takes_apps(node):
         return f"{event.node} takes no apps"
+    if waiting := waiting_words(state, row):
+        return f"{event.app} {waiting}"
+    if event.reason in ("failure", "node-down") and is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
     free = capacity_of(node).minus(taken_on(state, event.node)).plus(granted_room(state, row, event.node))
     if not need_of(row.spec).fits(free):
         return f"{event.node} has no room"
@@ -214,6 +242,10 @@ def _exited(state: State, event: AppExited, meta: "Meta") -> str:
         pass
     elif row.restarting:
         new = replace(new, end_reason="restart", restarting=False)
+    elif _is_final(row, event, emptied=node.draining or node.forced):
+        new = replace(new, phase="finished", wanted=False, pending_reason="", fell_out={})
+        if row.phase == "condemned":
+            new = replace(new, end_reason=row.end_reason)
     elif node.draining or node.forced:
         new = replace(new, end_reason="moved")
     elif row.phase != "condemned":
@@ -221,6 +253,47 @@ def _exited(state: State, event: AppExited, meta: "Meta") -> str:
     else:
         new = replace(new, end_reason=row.end_reason)
     state.put("apps", event.app, new)
+    return ""
+
+
+def _is_final(row: AppRow, event: AppExited, *, emptied: bool) -> bool:
+    """Whether the end of the copy in force is the end of the app, by the spec that the copy was placed with.
+
+    A copy that was condemned, or whose node is emptied, was ended by the platform: whatever its exit says, its work is
+    not done.
+    """
+    restart = placed_spec_of(row).restart
+    if restart == "on-failure" and row.phase != "condemned" and not emptied:
+        return event.reason == "exited" and event.exit_code == 0
+    return restart == "never"
+
+
+def _finished(state: State, event: AppFinished, meta: "Meta") -> str:
+    row = state.apps.get(event.app)
+    if fault := term_fault(state, event.term):
+        return fault
+    if row is None or row.generation != event.generation or not row.wanted:
+        return f"generation {event.generation} is not in force"
+    if is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
+    if row.restarting or not (runs_once(row) and holds_slot(row) and may_replace(state, row)):
+        return "it is not over"
+    state.put(
+        "apps",
+        event.app,
+        replace(
+            settled(row),
+            phase="finished",
+            wanted=False,
+            since_ms=meta.append_ms,
+            silent=False,
+            restarting=False,
+            end_reason=event.reason,
+            pending_reason="",
+            fell_out={},
+            wake=None,
+        ),
+    )
     return ""
 
 
@@ -246,6 +319,8 @@ def _declared_down(state: State, event: AppDeclaredDown, meta: "Meta") -> str:
         return fault
     if row is None or row.generation != event.generation or not is_hosted(state, row):
         return f"generation {event.generation} is not in force"
+    if is_app_paused(state, row):
+        return f"the watch over {event.app} is paused"
     if event.reason == "silent" and not (row.phase == "running" and row.silent):
         return "it is not silent"
     if event.reason == "never-beat" and not (
@@ -290,6 +365,8 @@ def _failed_fault(state: State, app: str, generation: int) -> str:
         return f"generation {generation} is not in force"
     if row.phase not in ("ended", "condemned") or not may_replace(state, row):
         return "it has not ended"
+    if is_app_paused(state, row):
+        return f"the watch over {app} is paused"
     return ""
 
 
@@ -313,5 +390,6 @@ APP_HANDLERS: dict[type[Event], Callable[[State, Any, "Meta"], str]] = {
     AppDeclaredDown: _declared_down,
     AppHeldBack: _held_back,
     AppGaveUp: _gave_up,
+    AppFinished: _finished,
     AppLeftPending: _left_pending,
 }

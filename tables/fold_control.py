@@ -27,7 +27,18 @@ from sdk.contract.ids import pool_id
 from sdk.contract.policy import check_policy
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
-from tables.rows import ONLY, AppRow, BrakeRow, NodeRow, PolicyRow, PoolRow, SourceRow, TermRow, Wake
+from tables.rows import (
+    ONLY,
+    AppRow,
+    BrakeRow,
+    NodeRow,
+    PauseRow,
+    PolicyRow,
+    PoolRow,
+    SourceRow,
+    TermRow,
+    Wake,
+)
 from tables.state import State, is_hosted
 
 if TYPE_CHECKING:
@@ -286,6 +297,9 @@ def _timer_fired(state: State, event: TimerFired, meta: "Meta") -> str:
     wake: Wake | None = getattr(row, "wake", None)
     if row is None or wake is None or wake.set_at != event.set_at or wake.fired:
         return "nobody waits for it"
+    if isinstance(row, PauseRow):
+        state.drop("pauses", event.key)
+        return ""
     new: Any = replace(row, wake=replace(wake, fired=True))
     if isinstance(new, BrakeRow) and new.band == "most" and new.engaged >= 0:
         due = meta.append_ms + state.policy.brake_step_ms

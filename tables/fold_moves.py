@@ -25,7 +25,7 @@ from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.room import capacity_of, need_of
 from tables.rows import AppRow, NodeRow, Standby, Wake
-from tables.state import State, has_standby_on, is_hosted, taken_on, wants_away
+from tables.state import State, has_standby_on, is_hosted, runs_once, taken_on, wants_away
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -38,6 +38,8 @@ def _move_requested(state: State, event: AppMoveRequested, meta: "Meta") -> str:
     assert row is not None
     if row.phase != "running" or not row.wanted:
         return "it does not run"
+    if runs_once(row):
+        return "it runs once"
     new = replace(row, moving=True, move_to=event.node, standby_failed=False)
     if row.standby is not None and event.node not in ("", row.standby.node):
         new = without_standby(new)

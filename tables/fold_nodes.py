@@ -18,6 +18,7 @@ from sdk.contract.events import (
     ProvisionerRegistered,
 )
 from sdk.contract.ids import node_id, split_node_id
+from tables.pauses import is_node_paused
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
 from tables.state import State, has_standby_on, holds_slot, is_order_open
 
@@ -167,6 +168,8 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
         return "the pool has the nodes it ought to have"
     if nodes_in_pool(state, event.pool) >= state.policy.pool_nodes_max:
         return "the pool is at its maximum"
+    if event.replaces and is_node_paused(state, event.replaces):
+        return f"the watch over {event.replaces} is paused"
     state.put(
         "orders",
         str(meta.offset),
@@ -269,6 +272,8 @@ def _down_fault(state: State, event: NodeDeclaredDown) -> str:
     row = state.nodes.get(event.node)
     if row is None or row.status != "active" or row.registration != event.registration:
         return f"registration {event.registration} of {event.node} is not in force"
+    if event.reason != "confirmed" and is_node_paused(state, event.node):
+        return f"the watch over {event.node} is paused"
     match event.reason:
         case "exited" if not state.orders[str(row.order)].ended:
             return "its provider does not confirm that it exited"

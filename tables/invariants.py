@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from sdk.contract.policy import check_policy
+from sdk.contract.specs import needed_services
 from tables.fold_apps import TRANSITIONS
 from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
 from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
@@ -92,8 +93,14 @@ def _app(state: State, key: str, app: AppRow) -> Iterator[str]:
         yield f"app {key}: silent while {app.phase}"
     if app.gave_up and holds_slot(app) and is_hosted(state, app):
         yield f"app {key}: given up and running"
+    yield from _app_indexed(state, key, app)
+
+
+def _app_indexed(state: State, key: str, app: AppRow) -> Iterator[str]:
     if (key in state.open_apps) == is_at_rest(state, app):
         yield f"app {key}: the index of open apps is wrong"
+    if any(key not in state.dependants.get(service, ()) for service in needed_services(app.spec)):
+        yield f"app {key}: missing in the index of who needs what"
 
 
 def _room(state: State) -> list[str]:

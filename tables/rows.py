@@ -16,7 +16,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
 
 NodeState = Literal["active", "down", "left"]
-AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "stopped"]
+AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "finished", "stopped"]
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -252,6 +252,16 @@ class BrakeRow(_Row, frozen=True):
     wake: Wake | None = None
 
 
+class PauseRow(_Row, frozen=True):
+    """A pause of the watch over a node, an app or the platform; the row goes when it is over."""
+
+    #: Node, app, or `platform`.
+    subject: str
+    since_ms: int
+    #: Its time; the row goes when it has fired.
+    wake: Wake | None = None
+
+
 class CounterRow(_Row, frozen=True):
     """How many records of one type the fold accepted and dropped, and why it dropped the last one."""
 
@@ -272,6 +282,7 @@ Row = (
     | PolicyRow
     | TermRow
     | BrakeRow
+    | PauseRow
     | CounterRow
 )
 
@@ -287,6 +298,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "policy": PolicyRow,
     "term": TermRow,
     "brake": BrakeRow,
+    "pauses": PauseRow,
     "counters": CounterRow,
 }
 

@@ -6,10 +6,11 @@ Rules:
 3. `changed` collects (table, key) for whoever saves, publishes or decides; each takes and clears its own set.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import cast
 
 from sdk.contract.policy import Policy
+from sdk.contract.specs import needed_services
 from tables.room import NOTHING, Need, need_of, placed_spec_of
 from tables.rows import (
     ONLY,
@@ -19,6 +20,7 @@ from tables.rows import (
     GrantRow,
     NodeRow,
     OrderRow,
+    PauseRow,
     PolicyRow,
     PoolRow,
     Row,
@@ -49,6 +51,8 @@ class State:
         self.copies: dict[str, dict[Home, int]] = {}
         #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
         self.open_apps: set[str] = set()
+        #: Service -> apps whose specs need it, known to the log or not.
+        self.dependants: dict[str, set[str]] = {}
         #: Nodes that a decision may be due about: silent, draining, failed before, gone in the eyes of their provider.
         self.open_nodes: set[str] = set()
         #: Pool -> its nodes whose registration is in force; all the others are history.
@@ -92,6 +96,11 @@ class State:
         return cast("dict[str, GrantRow]", self.tables["grants"])
 
     @property
+    def pauses(self) -> dict[str, PauseRow]:
+        """Pauses of the watch by their subjects."""
+        return cast("dict[str, PauseRow]", self.tables["pauses"])
+
+    @property
     def sources(self) -> dict[str, SourceRow]:
         """Lone sources by id."""
         return cast("dict[str, SourceRow]", self.tables["sources"])
@@ -132,13 +141,15 @@ class State:
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources and grants are ever forgotten."""
-        assert table in ("requests", "sources", "grants")
+        """Remove a row; only requests, lone sources, grants and pauses are ever forgotten."""
+        assert table in ("requests", "sources", "grants", "pauses")
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))
             if isinstance(row, GrantRow):
                 self._index_grant(key, row, None)
+            elif isinstance(row, SourceRow):
+                self._reopen_dependants(key)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -182,6 +193,8 @@ class State:
                 self._index_order(row)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
+            case SourceRow():
+                self._reopen_dependants(key)
             case _:
                 pass
         wake = getattr(row, "wake", None)
@@ -224,7 +237,24 @@ class State:
                 self._occupy(*each, sign=-1)
             for each in after:
                 self._occupy(*each, sign=1)
+        self._index_needs(key, old, row)
         self._open_or_close(key, row)
+        self._reopen_dependants(key)
+
+    def _index_needs(self, key: str, old: AppRow | None, row: AppRow) -> None:
+        if old is not None and old.spec is row.spec:
+            return
+        for service in needed_services(old.spec) if old is not None else ():
+            self.dependants[service].discard(key)
+            if not self.dependants[service]:
+                del self.dependants[service]
+        for service in needed_services(row.spec):
+            self.dependants.setdefault(service, set()).add(key)
+
+    def _reopen_dependants(self, service: str) -> None:
+        """What a service can be waited for may have changed: those who wait are looked at, and nobody else."""
+        for app in self.dependants.get(service, ()):
+            self._open_or_close(app, self.apps[app])
 
     def _occupy(self, home: Home, need: Need, group: str, *, sign: int) -> None:
         """Count room and copies of a group in (1) or out (-1)."""
@@ -254,6 +284,7 @@ class State:
     def _reopen_apps_of(self, node: str) -> None:
         for app in self.apps_of_node.get(node, ()):
             self._open_or_close(app, self.apps[app])
+            self._reopen_dependants(app)
 
     def _open_or_close(self, key: str, row: AppRow) -> None:
         if is_at_rest(self, row):
@@ -300,7 +331,44 @@ def is_at_rest(state: State, app: AppRow) -> bool:
     if app.phase == "running":
         undisturbed = app.wanted and not app.silent and not app.restarting and is_hosted(state, app)
         return undisturbed and not wants_away(state, app)
-    return app.phase == "stopped" or (not app.wanted and app.phase in ("pending", "ended"))
+    if app.phase == "pending" and app.wanted and app.pending_reason:
+        # It has said what it waits for, and is looked at again when one of these services changes.
+        return app.pending_reason == waiting_words(state, app)
+    return app.phase in ("stopped", "finished") or (not app.wanted and app.phase in ("pending", "ended"))
+
+
+def is_service_up(state: State, service: str) -> bool:
+    """Whether a service runs, undisturbed as far as the log knows, and is to go on; a lone one, whether it beats."""
+    row = state.apps.get(service)
+    if row is None:
+        lone = state.sources.get(service)
+        return lone is not None and not lone.silent
+    if not row.wanted or row.restarting:
+        return False
+    return row.phase == "running" and not row.silent and is_hosted(state, row)
+
+
+def unmet_needs(state: State, app: AppRow, *, leaving: Container[str] = ()) -> list[str]:
+    """Services that the app needs and that do not run, or only on nodes that are `leaving`."""
+    return [
+        service
+        for service in needed_services(app.spec)
+        if not is_service_up(state, service)
+        or (service in state.apps and state.apps[service].node in leaving)
+    ]
+
+
+def waiting_words(state: State, app: AppRow, *, leaving: Container[str] = ()) -> str:
+    """What the app has to wait for before a copy may be placed; empty if for nothing."""
+    unmet = unmet_needs(state, app, leaving=leaving)
+    known = (state.apps, state.sources)
+    words = [each if any(each in rows for rows in known) else f"{each} (unknown)" for each in unmet]
+    return f"waits for {', '.join(words)}" if words else ""
+
+
+def runs_once(app: AppRow) -> bool:
+    """Whether the copy in force is the only one that its spec asks for."""
+    return placed_spec_of(app).restart == "never"
 
 
 def nodes_of(app: AppRow) -> set[str]:
@@ -330,6 +398,8 @@ def has_standby_on(app: AppRow, node: NodeRow) -> bool:
 def wants_away(state: State, app: AppRow) -> bool:
     """Whether the copy in force, which runs undisturbed, is to give way to one on another node, ready first."""
     if not (app.wanted and app.phase == "running" and not app.restarting and not app.silent):
+        return False
+    if runs_once(app):
         return False
     node = state.nodes[app.node]
     return (app.moving or node.emptying) and not node.draining and not node.forced

@@ -176,6 +176,8 @@ def app_status(state: State, row: AppRow) -> str:
     """An app's status in one word for people."""
     if row.gave_up:
         return "gave-up"
+    if row.phase == "finished":
+        return "finished"
     if not row.wanted:
         return (
             "stopping"

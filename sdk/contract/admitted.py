@@ -109,6 +109,22 @@ class BrakeReleaseRequested(EventBase, frozen=True):
     request: str
 
 
+class WatchPaused(EventBase, frozen=True):
+    """Somebody works on a node, an app or the platform: nothing is concluded from what it does for a while."""
+
+    request: str
+    #: The node or app; `platform` for all of it.
+    subject: str
+    for_ms: Whole
+
+
+class WatchResumed(EventBase, frozen=True):
+    """Somebody ends such a pause before its time."""
+
+    request: str
+    subject: str
+
+
 class PoolConfigured(EventBase, frozen=True):
     """How many nodes a pool has, and how many slots each new one gets."""
 

@@ -218,6 +218,14 @@ class AppGaveUp(_Decision, frozen=True, kw_only=True):
     failures: Whole
 
 
+class AppFinished(_Decision, frozen=True, kw_only=True):
+    """An app that is never to be run again has lost its copy: to the death of its node, or it was condemned."""
+
+    app: str
+    generation: Whole
+    reason: Literal["node-down", "silent", "never-beat"]
+
+
 class AppLeftPending(_Decision, frozen=True, kw_only=True):
     """An app that ought to run cannot be placed now, and why."""
 

@@ -29,9 +29,12 @@ from sdk.contract.admitted import (
     PoolConfigured,
     RequestRefused,
     SourceForgotten,
+    WatchPaused,
+    WatchResumed,
 )
 from sdk.contract.decisions import (
     AppDeclaredDown,
+    AppFinished,
     AppGaveUp,
     AppHeldBack,
     AppLeftPending,
@@ -75,6 +78,7 @@ __all__ = [
     "EVENT_TYPES",
     "AppDeclaredDown",
     "AppExited",
+    "AppFinished",
     "AppGaveUp",
     "AppHeldBack",
     "AppLeftPending",
@@ -126,6 +130,8 @@ __all__ = [
     "SourceKind",
     "SourceReturned",
     "TimerFired",
+    "WatchPaused",
+    "WatchResumed",
     "subject_of",
 ]
 
@@ -148,6 +154,7 @@ Decision = (
     | AppDeclaredDown
     | AppHeldBack
     | AppGaveUp
+    | AppFinished
     | AppLeftPending
     | BrakeEngaged
     | BrakeReleased
@@ -176,6 +183,8 @@ Event = (
     | NodeDownConfirmed
     | SourceForgotten
     | BrakeReleaseRequested
+    | WatchPaused
+    | WatchResumed
     | PoolConfigured
     | PolicyChanged
     | RequestRefused
@@ -206,6 +215,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
+    "watchkeep.watch.paused.v1": (WatchPaused, "subject"),
+    "watchkeep.watch.resumed.v1": (WatchResumed, "subject"),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),
     "watchkeep.policy.changed.v1": (PolicyChanged, ""),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
@@ -228,6 +239,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),
     "watchkeep.app.held-back.v1": (AppHeldBack, "app"),
     "watchkeep.app.gave-up.v1": (AppGaveUp, "app"),
+    "watchkeep.app.finished.v1": (AppFinished, "app"),
     "watchkeep.app.left-pending.v1": (AppLeftPending, "app"),
     "watchkeep.brake.engaged.v1": (BrakeEngaged, ""),
     "watchkeep.brake.released.v1": (BrakeReleased, ""),

@@ -100,6 +100,20 @@ class ReleaseBrake(_Request, frozen=True):
     """End the brake."""
 
 
+class PauseWatch(_Request, frozen=True):
+    """Do not act on what a node, an app or the whole platform does for a while: maintenance."""
+
+    #: The node or app; empty for the platform.
+    subject: str
+    for_ms: Whole
+
+
+class ResumeWatch(_Request, frozen=True):
+    """End such a pause before its time."""
+
+    subject: str
+
+
 class ConfigurePool(_Request, frozen=True):
     """Set how many nodes a pool has, and the slots of each new one."""
 
@@ -128,6 +142,8 @@ Request = (
     | ConfirmNodeDown
     | ForgetSource
     | ReleaseBrake
+    | PauseWatch
+    | ResumeWatch
     | ConfigurePool
     | ChangePolicy
 )
@@ -146,6 +162,8 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
     "watchkeep.request.forget-source.v1": ForgetSource,
     "watchkeep.request.release-brake.v1": ReleaseBrake,
+    "watchkeep.request.pause-watch.v1": PauseWatch,
+    "watchkeep.request.resume-watch.v1": ResumeWatch,
     "watchkeep.request.configure-pool.v1": ConfigurePool,
     "watchkeep.request.change-policy.v1": ChangePolicy,
 }

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from sdk.contract.ids import check_name
+from sdk.contract.ids import check_name, service_id
 from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
@@ -44,6 +44,8 @@ MEMORY_MIB_MAX = 64 << 20
 PRIORITY_MAX = 100
 #: In the middle, so that there is room on both sides.
 PRIORITY_DEFAULT = 50
+#: Most services that one app may wait for: more is a group that ought to be one service.
+NEEDS_MAX = 16
 
 
 #: What a constraint may look at: the node's pool, its id, its address, and the drivers it offers.
@@ -137,6 +139,15 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     affinity: str = ""
     #: Rather on a node with fewer copies of its own group.
     spread: bool = True
+    #: Services, by name or id, that must run before a copy of it is placed.
+    needs_services: list[str] = []
+    #: What follows when a copy ends by itself: `on-failure` leaves it at an exit with 0, `never` at any end.
+    restart: Literal["always", "on-failure", "never"] = "always"
+
+
+def needed_services(spec: AppSpec) -> list[str]:
+    """Ids of the services that an app needs, in the order of its spec."""
+    return [name if name.startswith("service-") else f"service-{name}" for name in spec.needs_services]
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -204,6 +215,22 @@ def _check_placing(spec: AppSpec) -> None:
         raise ValueError(f"constraints: {len(spec.constraints)}; allowed: at most {CONSTRAINTS_MAX}")
     for constraint in spec.constraints:
         check_constraint(constraint)
+    _check_needs(spec)
+
+
+def _check_needs(spec: AppSpec) -> None:
+    needs = needed_services(spec)
+    if len(needs) > NEEDS_MAX:
+        raise ValueError(f"needs_services: {len(needs)} services; allowed: at most {NEEDS_MAX}")
+    for at, need in enumerate(needs):
+        try:
+            service_id(need.removeprefix("service-"))
+        except ValueError as error:
+            raise ValueError(f"needs_services: {error}") from None
+        if need == spec.app:
+            raise ValueError(f"needs_services: {need} cannot need itself")
+        if need in needs[:at]:
+            raise ValueError(f"needs_services: {need} is named twice")
 
 
 def _check_secrets(spec: AppSpec) -> None:

@@ -43,6 +43,20 @@ _PLACING = (
         help="Only nodes with pool, node, ip or driver = VALUE, or != VALUE; may be given often.",
     ),
     click.option("--affinity", default="", metavar="GROUP", help="Rather where this group runs."),
+    click.option(
+        "--needs-service",
+        "needs_services",
+        multiple=True,
+        metavar="NAME",
+        help="Start it only once this service runs; may be given often.",
+    ),
+    click.option(
+        "--restart",
+        type=click.Choice(["always", "on-failure", "never"]),
+        default="always",
+        show_default=True,
+        help="Run it again when it ends by itself: always, not after an exit with 0, or never.",
+    ),
 )
 
 

@@ -132,6 +132,8 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         "failures": str(view["failure_count"]),
         "needs": view["needs"],
         "wishes": view["wishes"],
+        "services": ", ".join(view["needs_services"]),
+        "restart": "" if view["restart"] == "always" else view["restart"],
         "moving to": view["moving_to"],
         "why": view["reason"],
         "how": view["detail"],
@@ -177,7 +179,7 @@ def run_app(
     timeout_s: float,
     bootstrap_servers: str | None,
     prefix: str | None,
-    **wish: str | int | bool,
+    **wish: str | int | bool | tuple[str, ...],
 ) -> None:
     r"""Run COMMAND as application-NAME and wait for its first beat, or make the apps what a file says.
 
@@ -191,6 +193,8 @@ def run_app(
       python cli.py apps run web --count 3 --group web --cpu 50 --memory 200 -- python3 web.py
       python cli.py apps run report --constraint pool=away --priority 20 -- python3 report.py
       python cli.py apps run deployer --service -- python3 deployer.py
+      python cli.py apps run web --needs-service deployer -- python3 web.py
+      python cli.py apps run import --restart on-failure -- python3 import.py
       python cli.py apps run examples/apps.toml --dry-run
     """
     settings = settings_of(bootstrap_servers, prefix)

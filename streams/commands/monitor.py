@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from streams.commands import OK, UNHEALTHY
+from streams.commands.pausing import pause, pauses_words, resume
 from streams.commands.shared import (
     HelpfulGroup,
     now_ms,
@@ -39,6 +40,7 @@ def monitor() -> None:
     Examples:
       python cli.py monitor status
       python cli.py monitor watch
+      python cli.py monitor pause --for 30m node-127.0.0.1_8083
     """
 
 
@@ -68,6 +70,11 @@ def status(
             document = msgspec.structs.asdict(health) | {
                 "healthy": not health.problems,
                 "promise": promise(reading.state),
+                "pauses": [
+                    {"subject": row.subject, "since_ms": row.since_ms, "until_ms": row.wake.due_at_ms}
+                    for _, row in sorted(reading.state.pauses.items())
+                    if row.wake is not None
+                ],
                 "as_of": reading.state.offset,
             }
             return to_json(document), UNHEALTHY if health.problems else OK
@@ -98,6 +105,7 @@ def status_text(state: State, health: Health, now: int) -> str:
         "watched": watched,
         "leader": leader,
         "brake": click.style(health.brake_words, fg="red") if health.brake_words else "off",
+        "paused": pauses_words(state) or "nothing",
         "nodes": f"{health.nodes_active} of {health.nodes_wanted} active",
         "overdue": ", ".join(health.overdue) or "none",
         "apps": f"{health.apps_running} of {health.apps_wanted} running",
@@ -314,3 +322,7 @@ async def _release(settings: Settings) -> None:
         was_on = talk.state.brake.engaged >= 0
         await talk.ask(ReleaseBrake())
         click.echo("The brake is released." if was_on else "The brake was off; nothing changed.")
+
+
+monitor.add_command(pause)
+monitor.add_command(resume)

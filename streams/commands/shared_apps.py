@@ -66,9 +66,20 @@ async def wait_alive(talk: Conversation, names: list[str], *, newer_than: int, t
     given_up = [app for app in names if talk.state.apps[app].gave_up]
     if given_up:
         raise CommandError(f"{', '.join(given_up)} failed again and again and was given up.")
+    if bad := [app for app in names if ended_badly(talk.state, app)]:
+        raise CommandError(
+            f"{', '.join(bad)} ended without success and is not run again by itself (restart = never); "
+            f"`python cli.py apps show {bad[0]}` says how, `apps restart` runs it again."
+        )
     if not done:
         late = [app for app in names if not is_settled(talk.state, app, newer_than=newer_than)]
         raise CommandError(f"{', '.join(late)} did not come up within {timeout_s:g} s; the wish stands.")
+
+
+def ended_badly(state: State, app: str) -> bool:
+    """Whether an app has finished with anything but an exit code of 0."""
+    row = state.apps[app]
+    return row.phase == "finished" and row.exit_code != 0
 
 
 def is_settled(state: State, app: str, *, newer_than: int) -> bool:
@@ -82,4 +93,6 @@ def _progress_words(state: State, app: str) -> str:
     status = app_status(state, row)
     if status in ("starting", "running"):
         return f"{coloured(status)} on {row.node}"
+    if status == "finished" and row.exit_code is not None:
+        return f"{coloured(status)} with exit code {row.exit_code}"
     return coloured(status) + (f": {row.pending_reason}" if row.pending_reason else "")

@@ -62,6 +62,8 @@ def call(*arguments: str) -> Result:
         "apps run a -- true",
         "monitor status",
         "monitor watch",
+        "monitor pause --for 30m",
+        "monitor resume",
         "topics check",
         "events tail",
         "events replay",

@@ -93,6 +93,10 @@ EVENTS: dict[str, e.Event] = {
         "request-1",
         AppSpec("service-db", ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"}),
     ),
+    "app-submitted-needs": e.AppSubmitted(
+        "request-1",
+        AppSpec("application-job", ["job"], needs_services=["db", "service-cache"], restart="on-failure"),
+    ),
     "app-stop-requested": e.AppStopRequested("request-2", _APP),
     "app-restart-requested": e.AppRestartRequested("request-3", _APP),
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
@@ -106,6 +110,8 @@ EVENTS: dict[str, e.Event] = {
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
     "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
+    "watch-paused": e.WatchPaused("request-15", _NODE, 1_800_000),
+    "watch-resumed": e.WatchResumed("request-16", "platform"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
@@ -165,6 +171,7 @@ EVENTS: dict[str, e.Event] = {
     "app-declared-down": e.AppDeclaredDown(**_FULL, app=_APP, generation=12, reason="never-beat"),
     "app-held-back": e.AppHeldBack(**_FULL, app=_APP, generation=12, strikes=2),
     "app-gave-up": e.AppGaveUp(**_FULL, app=_APP, generation=12, failures=5),
+    "app-finished": e.AppFinished(**_FULL, app=_APP, generation=12, reason="node-down"),
     "app-left-pending": e.AppLeftPending(**_FULL, app=_APP, reason="no node is active"),
     "app-left-pending-counts": e.AppLeftPending(
         **_FULL, app=_APP, reason="no active node has 1 free slot", fell_out={"slots": 3}
@@ -277,6 +284,8 @@ REQUESTS: dict[str, r.Request] = {
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
     "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
+    "pause-watch": r.PauseWatch(_NODE, 1_800_000),
+    "resume-watch": r.ResumeWatch(""),
     "configure-pool": r.ConfigurePool("home", 3, 8),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}

@@ -16,6 +16,8 @@ def unhealed(checks: "Checks") -> str:
     state, world = checks.state, checks.world
     if why := _unhealed_pool(state):
         return why
+    if state.pauses:
+        return f"the watch over {', '.join(state.pauses)} is paused"
     for app, row in state.apps.items():
         if not row.wanted or row.gave_up:
             continue

@@ -20,6 +20,7 @@ from tables.orders import orders_for
 from tables.rows import Row, decode_row, encode_row
 from tables.state import State
 from tests.simulation.silence_check import Heard, silence_fault
+from tests.simulation.wish_rules import WishRules
 
 #: Records that the fold may drop, in all and for each fault.
 DROPPED_MAX, DROPPED_PER_FAULT_MAX = 60, 5
@@ -49,6 +50,7 @@ class LogRules:
         self.dropped = 0
         #: Decisions of the term in force that the fold dropped, repeats of a record not counted.
         self.refused = 0
+        self._wishes = WishRules()
         self._ids: set[str] = set()
         self._requests: set[str] = set()
         self._term = -1
@@ -61,7 +63,7 @@ class LogRules:
         if isinstance(said, DecodeError):
             fold_garbage(self.state, meta, str(said))
             return []
-        before = self.judge_before(said.event)
+        before = self.judge_before(said.event) or self._judge_wishes(said.event)
         outcome = fold(self.state, said, meta)
         found = []
         if outcome.raised:
@@ -72,12 +74,17 @@ class LogRules:
         if outcome.accepted:
             found += self._judge_accepted(said, meta)
             found += [before] if before else []
+            self._wishes.accepted(said.event, meta.offset)
         else:
             self.dropped += 1
             self.refused += getattr(said.event, "term", -1) == self._term and said.id not in self._ids
         self._ids.add(said.id)
         self.folded(said, meta, outcome)
         return found
+
+    def _judge_wishes(self, event: Event) -> Finding | None:
+        fault = self._wishes.fault(event, self.state)
+        return Finding(*fault) if fault else None
 
     def broken(self) -> str:
         """The first invariant that does not hold, whatever changed; empty if all do, or nothing is new."""

@@ -10,7 +10,18 @@ from typing import NamedTuple
 
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
-from tables import decide_apps, facts, fold_apps, fold_control, fold_nodes, plan, silence, timers, watcher
+from tables import (
+    decide_apps,
+    decide_nodes,
+    facts,
+    fold_apps,
+    fold_control,
+    fold_nodes,
+    plan,
+    silence,
+    timers,
+    watcher,
+)
 from tables.room import NOTHING, Need
 from tests.simulation import sim_shell
 from tests.simulation.guards import (
@@ -146,6 +157,23 @@ MUTANTS: list[Mutant] = [
         [(viewing.Viewing, "owner_changed", no_takeover)],
         ["fault at view", "rebalance", "app"],
     ),
+    Mutant(
+        "services first",
+        [(module, "waiting_words", always("")) for module in (decide_apps, fold_apps)],
+        ["ask app", "crash node"],
+    ),
+    Mutant(
+        "what runs once",
+        [(module, "runs_once", always(False)) for module in (decide_apps, fold_apps)]
+        + [(fold_apps, "_is_final", always(False))],
+        ["app", "ask app", "crash node"],
+    ),
+    Mutant(
+        "pauses",
+        [(module, "is_app_paused", always(False)) for module in (decide_apps, fold_apps)]
+        + [(module, "is_node_paused", always(False)) for module in (decide_nodes, fold_nodes)],
+        ["ask pause", "app", "crash node", "cut node"],
+    ),
 ]
 
 
@@ -172,6 +200,9 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "who left stays away": (13, "who left stays away"),
     "one batch in flight": (1, "decisions are rarely refused"),
     "timers' step": (16, "a timer fires in its time"),
+    "services first": (1, "a service comes before those that need it"),
+    "what runs once": (1, "what runs once runs once"),
+    "pauses": (2, "nothing is concluded about what is paused"),
     "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }
 

@@ -10,8 +10,10 @@ from sdk.contract.requests import (
     CreateNode,
     DrainNode,
     MoveApp,
+    PauseWatch,
     ReleaseBrake,
     RestartApp,
+    ResumeWatch,
     RunApp,
     ShutdownNode,
     StopApp,
@@ -20,10 +22,16 @@ from sdk.contract.requests import (
 from sdk.contract.specs import AppSpec
 from tests.simulation.world import World
 
+#: Services that people run, and apps may need.
+SERVICES = 3
+
 
 def _ask_app(world: World, chance: Random) -> None:
     apps = sorted(world.checks.state.apps)
-    name = f"application-{chance.randrange(world.size.apps_max)}"
+    # A few are services, which others need: each only those before it, so that mostly there is no circle.
+    number = chance.randrange(world.size.apps_max)
+    name = f"application-{number}" if number >= SERVICES else f"service-{number}"
+    needs = [f"service-{at}" for at in range(min(number, SERVICES)) if chance.random() < 0.3]
     match chance.choice(["run", "run", "stop", "restart"]):
         case "run":
             spec = AppSpec(
@@ -35,6 +43,8 @@ def _ask_app(world: World, chance: Random) -> None:
                 stop_grace_ms=chance.choice([0, 1_000, 5_000]),
                 priority=chance.choice([10, 50, 90]),
                 group=chance.choice(["", "pair"]),
+                needs_services=needs,
+                restart=chance.choice(["always", "always", "on-failure", "never"]),
             )
             world.ask(RunApp(spec))
         case "stop" if apps:
@@ -93,9 +103,22 @@ def _ask_room(world: World, chance: Random) -> None:
             world.ask(UncordonNode(chance.choice(active)))
 
 
+def _ask_pause(world: World, chance: Random) -> None:
+    """Somebody works on a node, an app or everything for a while, and may be done early."""
+    state = world.checks.state
+    active = sorted(node for node, row in state.nodes.items() if row.status == "active")
+    subject = chance.choice(["", *active, *active, *sorted(state.apps)])
+    if state.pauses and chance.random() < 0.3:
+        paused = chance.choice(sorted(state.pauses))
+        world.ask(ResumeWatch("" if paused == "platform" else paused))
+    else:
+        world.ask(PauseWatch(subject, chance.choice([1_000, 8_000, 20_000, 40_000])))
+
+
 KINDS: dict[str, Callable[[World, Random], None]] = {
     "ask app": _ask_app,
     "ask nodes": _ask_nodes,
+    "ask pause": _ask_pause,
     "ask policy": _ask_policy,
     "ask room": _ask_room,
 }

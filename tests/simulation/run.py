@@ -21,6 +21,7 @@ from sdk.contract.requests import (
 )
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import VIEW_TABLES
+from tables.state import unmet_needs
 from tests.simulation.differences import Violation
 from tests.simulation.nemesis import Fault, plan_faults, strike
 from tests.simulation.world import Size, World, simulated_shell
@@ -136,9 +137,21 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
     if scaled:
         world.ask(ChangePolicy({**SCALED, "pool_nodes_max": world.size.nodes_max + SPARE_NODES}))
     world.ask(ConfigurePool("home", world.size.nodes, 4))
+    wishes = []
     for number in range(world.size.apps):
         isolation = "stop" if chance.random() < 0.3 else "keep"
-        spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation)  # type: ignore[arg-type]
+        # The first two are services; who needs one that comes after it waits.
+        name = f"application-{number}" if number > 1 else f"service-{number}"
+        needs = (
+            ["service-0"]
+            if number == 1
+            else [f"service-{number % 2}"]
+            if chance.random() < 0.3 and number
+            else []
+        )
+        restart = chance.choice(["always"] * 6 + ["on-failure", "never"]) if number > 1 else "always"
+        wishes.append(AppSpec(name, ["beats"], on_isolation=isolation, needs_services=needs, restart=restart))  # type: ignore[arg-type]
+    for spec in reversed(wishes) if chance.random() < 0.5 else wishes:
         world.ask(RunApp(spec))
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)
@@ -196,6 +209,19 @@ def _ask_again(world: World) -> str:
             waiting = f"{app} was given up"
         elif row.wanted and row.restarting:
             waiting = f"{app} restarts"
+    missing = _ask_for_services(world)
+    return waiting or missing
+
+
+def _ask_for_services(world: World) -> str:
+    """Who waits for a service that was stopped or never was gets it; whom it cannot have is not waited for."""
+    state, waiting = world.checks.state, ""
+    for app, row in sorted(state.apps.items()):
+        for service in unmet_needs(state, row) if row.pending_reason.startswith("waits for") else ():
+            needed = state.apps.get(service)
+            if needed is None or needed.phase in ("stopped", "finished"):
+                world.ask(RunApp(AppSpec(service, ["beats"])))
+                waiting = f"{app} waits for {service}"
     return waiting
 
 

@@ -63,6 +63,12 @@ def test_a_file_becomes_specs() -> None:
         ('kind = "service"', 'driver = "ssh"', "line 12, driver: 'ssh' is unknown; allowed: process, docker."),
         ('kind = "service"', 'constraints = ["pool"]', "constraints: constraint: 'pool' is none;"),
         ('kind = "service"', "constraints = [3]", "line 12, constraints: Expected `str`, got `int`."),
+        (
+            'kind = "service"',
+            'restart = "sometimes"',
+            "line 12, restart: 'sometimes' is unknown; allowed: always, on-failure, never.",
+        ),
+        ('kind = "service"', 'needs_services = ["a b"]', "line 12, needs_services: service 'a b' is not a name"),
         ('kind = "service"', 'group = "a b"', "line 12, group: group 'a b' is not a name"),
         ('kind = "service"', 'driver = "docker"\ndocker.image = "-"', "docker.image: needs the name of an"),
         ('name = "scheduler"\nkind = "service"', 'name = "pump-1"', "line 11, name: application-pump-1 stands"),

@@ -14,7 +14,7 @@ from tests.tables.entries import Entry, FakeWitness, fold_entry
 
 TOPIC = "log-1"
 POOLS = ("pool-home", "pool-away")
-APPS = ("application-a", "application-b", "application-c", "service-d")
+APPS = ("application-a", "application-b", "application-c", "service-d", "service-e")
 IP = "10.0.0.1"
 _AT_MS = 1_700_000_000_000
 
@@ -128,7 +128,7 @@ class Chaos:
 
     def _exited(self) -> e.Event:
         reason: Literal["exited", "lost"] = self.rng.choice(("exited", "lost"))
-        return e.AppExited(*self._copy(), reason, self._position(), 1)
+        return e.AppExited(*self._copy(), reason, self._position(), self.rng.choice((0, 1)))
 
     def _node_exited(self) -> e.Event:
         order = self._one(map(int, self.state.orders), 1)
@@ -153,6 +153,8 @@ class Chaos:
             group=one(("", "web")),
             affinity=one(("", "", "web")),
             constraints=one(([], [], [constraint])),
+            needs_services=one(([], [], [], [], ["d"], ["service-e"])),
+            restart=one(("always", "always", "always", "on-failure", "never")),
         )
         grant = self._grant() if self.rng.random() < 0.3 else 0
         return e.AppSubmitted(self._request(), spec, grant)
@@ -194,6 +196,12 @@ class Chaos:
 
     def _release(self) -> e.Event:
         return e.BrakeReleaseRequested(self._request())
+
+    def _pause(self) -> e.Event:
+        subject = self.rng.choice(("platform", self._node(), self._app(), "node-unknown"))
+        if self.rng.random() < 0.5:
+            return e.WatchResumed(self._request(), subject)
+        return e.WatchPaused(self._request(), subject, self.rng.choice((0, 1_000, 20_000)))
 
     def _configure(self) -> e.Event:
         return e.PoolConfigured(self._request(), self._pool(), self.rng.randint(0, 4), 3)
@@ -344,6 +352,11 @@ class Chaos:
         app, generation, _ = self._copy()
         return e.AppGaveUp(**self._basis(), app=app, generation=generation, failures=5)
 
+    def _finished(self) -> e.Event:
+        app, generation, _ = self._copy()
+        reason: Literal["node-down", "silent"] = self.rng.choice(("node-down", "silent"))
+        return e.AppFinished(**self._basis(), app=app, generation=generation, reason=reason)
+
     def _pending(self) -> e.Event:
         return e.AppLeftPending(**self._basis(), app=self._app(), reason=self.rng.choice(("one", "two")))
 
@@ -364,13 +377,13 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "configure", "policy", "refused",
-    *("timer",) * 4,
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "configure",
+    "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
     "left", "pool_held", "pool_degraded", "enlarged", *("granted",) * 2, "grant_refused", "grant_expired",
-    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up",
+    *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "finished",
     "pending", "engaged", "released",
 )  # fmt: skip
 _KINDS = (*_FACTS_AND_REQUESTS, *_DECISIONS)
