@@ -10,8 +10,9 @@ from sdk.contract.events import (
     PoolDegraded,
     PoolHeldBack,
 )
-from tables.fold_nodes import is_empty, nodes_in_pool
+from tables.fold_nodes import is_empty
 from tables.plan import Plan
+from tables.pools import nodes_in_pool, nodes_max, register_within_ms, spares_in_pool, stays
 from tables.rows import NodeRow, PoolRow
 from tables.state import State, is_hosted, is_order_open, is_unreliable
 
@@ -94,7 +95,8 @@ def decide_orders(plan: Plan) -> None:
         order = state.orders[str(offset)]
         late = order.wake is not None and order.wake.fired
         if late and has_provisioner(state.pools[order.pool]) and plan.witness.has_hello(offset) is False:
-            reason = f"no registration within {state.policy.register_within_ms} ms"
+            within_ms = register_within_ms(state, state.pools[order.pool])
+            reason = f"no registration within {within_ms} ms"
             plan.add(NodeOrderWithdrawn(**plan.basis, order=offset, pool=order.pool, reason=reason))
             plan.struck.add(order.pool)
 
@@ -125,14 +127,18 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
+    """Order what is missing, ordinary nodes before spares, within what the pool may have in all."""
     state = plan.state
-    have = nodes_kept(plan, row.pool)
     gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
-    count = min(row.nodes - have, state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + gone)
-    if count <= 0:
+    room = nodes_max(state, row) - nodes_in_pool(state, row.pool) + gone
+    awaiting = plan.awaiting.get(row.pool, 0)
+    count = max(0, min(row.nodes - nodes_kept(plan, row.pool) - awaiting, room))
+    spares = max(0, min(row.spares - spares_kept(plan, row.pool), room - count))
+    if not count + spares:
         return
-    replaced = to_replace(plan, row.pool)[:count]
-    for node in replaced + [""] * (count - len(replaced)):
+    replaced = to_replace(plan, row.pool)[awaiting:][:count]
+    for number in range(count + spares):
+        node = replaced[number] if number < len(replaced) else ""
         plan.add(
             NodeOrdered(
                 **plan.basis,
@@ -141,16 +147,28 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
                 port_floor=row.port_highest + 1,
                 replaces=node,
                 replaces_lineage=state.nodes[node].lineage if node else 0,
-                wake_ms=state.policy.register_within_ms,
+                spare=number >= count,
+                wake_ms=register_within_ms(state, row),
             )
         )
 
 
 def nodes_kept(plan: Plan, pool: str) -> int:
-    """Nodes that a pool has and keeps when this call is over, those being created included."""
+    """Nodes that a pool has and keeps when this call is over, those being created and spares taken included."""
+    taken = sum(plan.state.nodes[node].pool == pool for node in plan.taking)
+    return nodes_in_pool(plan.state, pool, staying=True) - _going(plan, pool, spare=False) + taken
+
+
+def spares_kept(plan: Plan, pool: str) -> int:
+    """Spares that a pool has and keeps when this call is over, those being created included."""
+    taken = sum(plan.state.nodes[node].pool == pool for node in plan.taking)
+    return spares_in_pool(plan.state, pool) - _going(plan, pool, spare=True) - taken
+
+
+def _going(plan: Plan, pool: str, *, spare: bool) -> int:
+    """Nodes that count among those that stay, and that this call takes away."""
     going = (plan.state.nodes[node] for node in plan.leaving | plan.quarantining)
-    lost = sum(row.pool == pool and not (row.draining or row.quarantined) for row in going)
-    return nodes_in_pool(plan.state, pool, staying=True) - lost
+    return sum(row.pool == pool and row.spare == spare and stays(row) for row in going)
 
 
 def to_replace(plan: Plan, pool: str) -> list[str]:
@@ -161,12 +179,14 @@ def to_replace(plan: Plan, pool: str) -> list[str]:
     state = plan.state
     if state.policy.on_node_failure != "new-node":
         return []
+    taken_for = set(plan.taking.values())
     dead = [
         node
         for node, row in state.nodes.items()
         if row.pool == pool
         and (row.status == "down" or node in plan.leaving)
-        and not row.draining
+        and not (row.draining or row.spare)
+        and (node, row.lineage) not in taken_for
         and replacing_order(state, node, row.lineage) is None
     ]
     waiting = set(stranded_nodes(plan))
@@ -196,9 +216,11 @@ def _hosts_any(state: State, node: str) -> bool:
 def replacing_order(state: State, node: str, lineage: int) -> int | None:
     """The order that replaces a dead node and may bring, or has brought, a living one.
 
-    Follows replacements that died themselves; each has a later lineage, so the walk ends.
+    Follows replacements that died themselves, each once: a log that nobody planned may name them in a circle.
     """
-    while True:
+    seen = set()
+    while (node, lineage) not in seen:
+        seen.add((node, lineage))
         offset = state.replacement.get((node, lineage))
         if offset is None:
             return None
@@ -208,5 +230,5 @@ def replacing_order(state: State, node: str, lineage: int) -> int | None:
         row = state.nodes[successor]
         if row.status == "active":
             return offset
-        assert row.lineage > lineage
         node, lineage = successor, row.lineage
+    return None

@@ -43,6 +43,8 @@ class NodeOrdered(_Decision, frozen=True, kw_only=True):
     #: The dead node whose apps it takes over, and the lineage under which those were placed.
     replaces: str = ""
     replaces_lineage: Whole = 0
+    #: It is to stand by without apps until it is taken.
+    spare: bool = False
 
 
 class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):
@@ -86,6 +88,23 @@ class NodeLeft(_Decision, frozen=True, kw_only=True):
     registration: Whole
 
 
+class SpareTaken(_Decision, frozen=True, kw_only=True):
+    """A spare becomes an ordinary node at once: in the place of a dead one, or because its pool has too few."""
+
+    node: str
+    registration: Whole
+    #: The dead node whose apps it takes over, and the lineage under which those were placed.
+    replaces: str = ""
+    replaces_lineage: Whole = 0
+
+
+class SpareRetired(_Decision, frozen=True, kw_only=True):
+    """A pool has more spares than it ought to have; this one is taken away."""
+
+    node: str
+    registration: Whole
+
+
 class PoolHeldBack(_Decision, frozen=True, kw_only=True):
     """Creation failed; the pool waits before the next order."""
 
@@ -118,6 +137,9 @@ class NodeGranted(_Decision, frozen=True, kw_only=True):
     node: str
     registration: Whole
     slots: Whole
+    #: As in the `NodeRequested`.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class GrantRefused(_Decision, frozen=True, kw_only=True):

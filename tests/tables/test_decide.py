@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdk.contract.events import AppPlaced, NodeDeclaredDown, NodeOrdered, PlannerStarted
 from tables.decide import decide
-from tables.fold_nodes import nodes_in_pool
+from tables.pools import nodes_in_pool
 from tables.state import State, used_slots
 from tests.tables.chaos import planned_log
 from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
