@@ -34,6 +34,8 @@ _COLOURS = {
     "starting": "yellow",
     "provisioning": "yellow",
     "draining": "yellow",
+    "spare": "green",
+    "degraded": "red",
     "cordoned": "yellow",
     "emptying": "yellow",
     "quarantined": "red",
@@ -126,6 +128,7 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     return {
         "node": row.node,
         "status": node_status(state, row),
+        "spare": row.spare,
         "pool": row.pool,
         "ip": row.ip,
         "port": row.port,
@@ -158,6 +161,7 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
     return {
         "node": f"(order {order.order})",
         "status": "provisioning",
+        "spare": order.spare,
         "pool": order.pool,
         "ip": "",
         "port": 0,
@@ -230,6 +234,7 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         [
             view["node"],
             coloured(view["status"]),
+            view["pool"].removeprefix("pool-"),
             f"{view['slots_used']}/{view['slots']}",
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
@@ -237,7 +242,7 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         ]
         for view in views
     ]
-    return table(["node", "status", "slots", "for", "failures", "apps"], rows)
+    return table(["node", "status", "pool", "slots", "for", "failures", "apps"], rows)
 
 
 def _node_reason(view: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from tables.candidates import standing_fault
 from tables.decide_nodes import has_provisioner, nodes_kept, to_replace
 from tables.fold_grants import is_new_to
 from tables.plan import Plan
-from tables.pools import nodes_max
+from tables.pools import is_takeable, nodes_max, spares_of
 from tables.room import NOTHING, UNBOUNDED, Need, capacity_of, need_of_grant
 from tables.rows import GrantRow, PoolRow
 from tables.state import State, is_kept
@@ -149,6 +149,12 @@ class _Room:
         return nodes_max(self._plan.state, self.pool)
 
     @property
+    def has_spare(self) -> bool:
+        """Whether a node stands by that this call does not take."""
+        spares = spares_of(self._plan.state, self.pool.pool)
+        return any(is_takeable(spare) and spare.node not in self._plan.taking for spare in spares)
+
+    @property
     def is_lame(self) -> bool:
         """Whether nobody creates nodes here now, or creating them failed lately."""
         return not has_provisioner(self.pool) or self.pool.strikes > 0
@@ -219,8 +225,8 @@ def _answer(plan: Plan, row: GrantRow, rooms: list[_Room]) -> None:
 
 
 def _enlarge(plan: Plan, row: GrantRow, rooms: list[_Room]) -> None:
-    """Make a pool larger, the first that can be, those last where creating nodes fails."""
-    for room in sorted(rooms, key=lambda room: (room.is_lame, room.pool.pool)):
+    """Make a pool larger, the first that can be: before others where a spare stands by, last where creating fails."""
+    for room in sorted(rooms, key=lambda room: (not room.has_spare, room.is_lame, room.pool.pool)):
         if room.enlarge(row):
             plan.add(
                 PoolEnlarged(**plan.basis, pool=room.pool.pool, grant=row.grant, nodes=room.nodes),

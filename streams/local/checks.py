@@ -22,6 +22,7 @@ from streams.local.jars import cache_dir, is_fetched, kafka_dir, read_lock, veri
 from streams.local.ports import is_port_free
 from streams.local.probe import probe_any
 from streams.local.rundir import find_holder, find_leftovers, read_run
+from streams.pool_plans import plan_pools
 from streams.settings import Settings
 
 PYTHON_MIN: Final = (3, 11)
@@ -113,7 +114,7 @@ def check_java(settings: Settings) -> Finding:
 
 def check_docker(settings: Settings) -> Finding:
     """Can nodes run apps as containers."""
-    is_wanted = settings.docker or settings.provider == "docker"
+    is_wanted = any("docker" in plan.config for plan in plan_pools(settings))
     where = settings.docker_host or os.environ.get("DOCKER_HOST") or "the usual socket"
     try:
         import docker
