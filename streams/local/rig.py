@@ -131,7 +131,7 @@ class Rig:
         self.log.start()
         self._plan(workers)
         if not provisioner:
-            self.provisioner = None
+            self.provisioners.clear()
         for minded in self.minded:
             minded.start()
         if policy:
