@@ -11,10 +11,15 @@ from sdk.contract.events import (
     PoolHeldBack,
 )
 from tables.fold_nodes import is_empty
+from tables.fold_standing import is_surplus
 from tables.plan import Plan
 from tables.pools import nodes_in_pool, nodes_max, register_within_ms, spares_in_pool, stays
-from tables.rows import NodeRow, PoolRow
+from tables.rows import AppRow, NodeRow, PoolRow
 from tables.state import State, is_hosted, is_order_open, is_unreliable
+
+#: A pool is refilled this long after a spare was taken even if apps have not started on it, ms of the log. Source: an
+#: app beats within a second or two of its start; five times that is no good sign.
+MOVING_IN_MS = 10_000
 
 
 def decide_nodes(plan: Plan) -> None:
@@ -30,12 +35,22 @@ def decide_nodes(plan: Plan) -> None:
             if _brake_allows(plan, allowance) and _declare_down(plan, row, "silent"):
                 allowance -= 1
         elif row.quarantined and row.wake is not None and row.wake.fired:
-            plan.add(NodeReleased(**plan.basis, node=node, registration=row.registration))
+            _release(plan, row)
         elif not (row.quarantined or row.emptying) and is_unreliable(plan.state, row):
             _quarantine(plan, row)
         elif row.draining and is_empty(plan.state, row):
             plan.add(NodeLeft(**plan.basis, node=node, registration=row.registration))
             plan.leaving.add(node)
+
+
+def _release(plan: Plan, row: NodeRow) -> None:
+    """End a quarantine; a node that was replaced meanwhile, and that its pool does not lack now, goes."""
+    surplus = is_surplus(plan.state, row) and nodes_kept(plan, row.pool) >= plan.state.pools[row.pool].nodes
+    if not surplus:
+        plan.releasing.add(row.node)
+    plan.add(
+        NodeReleased(**plan.basis, node=row.node, registration=row.registration, surplus=surplus),
+    )
 
 
 def _quarantine(plan: Plan, row: NodeRow) -> None:
@@ -134,6 +149,8 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
     awaiting = plan.awaiting.get(row.pool, 0)
     count = max(0, min(row.nodes - nodes_kept(plan, row.pool) - awaiting, room))
     spares = max(0, min(row.spares - spares_kept(plan, row.pool), room - count))
+    if spares and _is_moving_in(plan, row.pool):
+        spares = 0
     if not count + spares:
         return
     replaced = to_replace(plan, row.pool)[awaiting:][:count]
@@ -153,10 +170,39 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
         )
 
 
+def _is_moving_in(plan: Plan, pool: str) -> bool:
+    """Whether apps of a dead node are about to start on a spare just taken: refilling the pool waits for that.
+
+    The new spare would start beside them, and on a machine of few cores they would wait for it.
+    """
+    state = plan.state
+    if any(state.nodes[node].pool == pool for node in plan.taking):
+        return True
+    taken = {
+        node
+        for node in state.live_nodes.get(pool, ())
+        if state.orders[str(state.nodes[node].order)].taken_at
+        and state.now_ms - state.nodes[node].since_ms < MOVING_IN_MS
+    }
+    return bool(taken) and any(_moves_into(state, state.apps[app], taken) for app in state.open_apps)
+
+
+def _moves_into(state: State, app: AppRow, taken: set[str]) -> bool:
+    """Whether an app is to start on one of these nodes: placed there, or still to be, without a reason against it."""
+    if not app.wanted or app.gave_up or app.pending_reason:
+        return False
+    if is_hosted(state, app):
+        return app.phase == "placed" and app.node in taken
+    order = replacing_order(state, app.node, app.lineage) if app.node else None
+    return order is not None and state.node_of_order.get(order) in taken
+
+
 def nodes_kept(plan: Plan, pool: str) -> int:
     """Nodes that a pool has and keeps when this call is over, those being created and spares taken included."""
     taken = sum(plan.state.nodes[node].pool == pool for node in plan.taking)
-    return nodes_in_pool(plan.state, pool, staying=True) - _going(plan, pool, spare=False) + taken
+    rows = (plan.state.nodes[node] for node in plan.releasing)
+    released = sum(row.pool == pool and not (row.spare or row.draining) for row in rows)
+    return nodes_in_pool(plan.state, pool, staying=True) - _going(plan, pool, spare=False) + taken + released
 
 
 def spares_kept(plan: Plan, pool: str) -> int:

@@ -35,6 +35,8 @@ class Plan:
         self.leaving: set[str] = set()
         #: Nodes that this call puts into quarantine.
         self.quarantining: set[str] = set()
+        #: Nodes whose quarantine this call ends and that stay.
+        self.releasing: set[str] = set()
         #: Nodes from which this call lets an app move.
         self.preparing: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.

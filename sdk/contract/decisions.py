@@ -79,6 +79,8 @@ class NodeReleased(_Decision, frozen=True, kw_only=True):
 
     node: str
     registration: Whole
+    #: Its pool has the nodes it ought to have: it was replaced meanwhile, and is taken away.
+    surplus: bool = False
 
 
 class NodeLeft(_Decision, frozen=True, kw_only=True):

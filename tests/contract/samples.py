@@ -125,6 +125,7 @@ EVENTS: dict[str, e.Event] = {
     ),
     "node-quarantined": e.NodeQuarantined(**_FULL, node=_NODE, registration=9, failures=3),
     "node-released": e.NodeReleased(**_FULL, node=_NODE, registration=9),
+    "node-released-surplus": e.NodeReleased(**_FULL, node=_NODE, registration=9, surplus=True),
     "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
     "spare-taken": e.SpareTaken(
         **_FULL, node=_NODE, registration=9, replaces="node-10.0.0.1_8102", replaces_lineage=8

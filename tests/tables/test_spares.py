@@ -74,11 +74,27 @@ def test_a_dead_node_is_replaced_by_the_spare_with_all_its_apps() -> None:
     assert {world.app(app).node for app in apps} == {spare}
     (taken,) = world.of_type(e.SpareTaken)
     assert (taken.node, taken.replaces) == (spare, victim)
-    assert world.of_type(e.NodeOrdered)[-1].spare
     world.run(5_000, lambda: len(_standing_by(world)) == 1)
+    assert world.of_type(e.NodeOrdered)[-1].spare
     assert len(world.active()) == 3
     assert decide(world.state, world.watcher) == []
     world.check_replay()
+
+
+def test_the_pool_is_refilled_once_the_apps_have_started() -> None:
+    """No node is made while apps start on the spare, unless they take too long: then it is made all the same."""
+    world = _with_spares(8)
+    victim = _victim(world)
+    for app in world.state.apps_of_node[victim]:
+        world.behaviour[app] = "never"
+    world.agent(victim).status = "exited"
+    orders = len(world.of_type(e.NodeOrdered))
+
+    world.run(8_000)
+    assert len(world.of_type(e.SpareTaken)) == 1
+    assert len(world.of_type(e.NodeOrdered)) == orders
+
+    world.run(60_000, lambda: len(_standing_by(world)) == 1)
 
 
 def test_a_hung_node_is_replaced_by_the_spare() -> None:
