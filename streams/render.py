@@ -229,12 +229,13 @@ def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
 
 
 def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
-    """Nodes for people."""
+    """Nodes for people; their pool is only said where there are several."""
+    says_pool = len({view["pool"] for view in views}) > 1
     rows = [
         [
             view["node"],
             coloured(view["status"]),
-            view["pool"].removeprefix("pool-"),
+            *[view["pool"].removeprefix("pool-")] * says_pool,
             f"{view['slots_used']}/{view['slots']}",
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
@@ -242,7 +243,7 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         ]
         for view in views
     ]
-    return table(["node", "status", "pool", "slots", "for", "failures", "apps"], rows)
+    return table(["node", "status", *["pool"] * says_pool, "slots", "for", "failures", "apps"], rows)
 
 
 def _node_reason(view: Mapping[str, Any]) -> str:

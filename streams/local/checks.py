@@ -112,6 +112,18 @@ def check_java(settings: Settings) -> Finding:
     return Finding("java", "ok" if done.returncode == 0 else "unhealthy", line)
 
 
+def check_pools(settings: Settings) -> Finding:
+    """Can each pool be made as the settings say; what it is made of."""
+    shown = []
+    for plan in plan_pools(settings):
+        config = plan.config
+        spares = f" and {plan.spares} spares" if plan.spares else ""
+        first, last = config["port_base"], config.get("port_last")
+        ports = f"ports {first} to {last}" if last else f"ports from {first}"
+        shown.append(f"{plan.name}: {plan.nodes} nodes{spares}, {config['provider']}, {config['ip']} {ports}")
+    return Finding("pools", "ok", "; ".join(shown))
+
+
 def check_docker(settings: Settings) -> Finding:
     """Can nodes run apps as containers."""
     is_wanted = any("docker" in plan.config for plan in plan_pools(settings))
@@ -185,6 +197,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
     check_python,
     check_disk_space,
     check_java,
+    check_pools,
     check_docker,
     check_kafka_files,
     check_ports,

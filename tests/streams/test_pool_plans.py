@@ -12,6 +12,7 @@ import pytest
 
 from sdk.contract.requests import ConfigurePool
 from streams.commands import CommandError
+from streams.local.checks import check_pools
 from streams.local.launch import check_provisioners
 from streams.local.stack import plan_children
 from streams.pool_plans import PoolPlanError, explain_pools, plan_pools
@@ -141,6 +142,11 @@ def test_right_tables_pass_the_check_of_the_agents(tmp_path: Path) -> None:
 
 
 def test_each_value_of_each_pool_is_explained(tmp_path: Path) -> None:
-    """`config show` says what each pool is made of."""
+    """`config show` and `doctor` say what each pool is made of."""
     rows = dict(explain_pools(_settings(tmp_path, a={"spares": 2})))
+    found = check_pools(_settings(tmp_path, a={"spares": 2}, b={"ip": "10.0.0.1"}))
+    assert found.detail == (
+        "a: 3 nodes and 2 spares, process, 127.0.0.1 ports 8082 to 65535; "
+        "b: 3 nodes, process, 10.0.0.1 ports 8082 to 65535"
+    )
     assert (rows["pools.a.spares"], rows["pools.a.nodes"], rows["pools.a.provider"]) == (2, 3, "process")
