@@ -46,6 +46,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "doctor": LazyCommand("streams.commands.doctor:doctor", "Check this machine and the running platform."),
     "config": LazyCommand("streams.commands.config:config", "Show each setting and where it came from."),
     "nodes": LazyCommand("streams.commands.nodes:nodes", "List, show, create and shut down nodes."),
+    "pools": LazyCommand("streams.commands.pools:pools", "List, show and set pools: nodes, bounds, spares."),
     "apps": LazyCommand("streams.commands.apps:apps", "Run, list, scale, stop and restart applications."),
     "services": LazyCommand("streams.commands.services:services", "Apply, list, show and restart services."),
     "db": LazyCommand("streams.commands.db:db", "Print the Node DB or the Monitoring DB."),

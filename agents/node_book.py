@@ -18,8 +18,6 @@ from agents.settings import NodeConfig, PoolConfig
 #: Between two tries whether a new agent answers, and when to give up asking: silence is the planner's matter.
 ANSWER_PAUSE_S = 0.1
 ANSWER_TRIES_MAX = 600
-#: Ports run out here.
-_PORT_MAX = 65_535
 
 
 class Entry(msgspec.Struct):
@@ -63,13 +61,12 @@ class NodeBook:
 
     def take_port(self, floor: int) -> int:
         """The first port that was never given out and can be bound."""
-        for port in range(max(floor, self.port_floor, self._config.port_base), _PORT_MAX + 1):
+        first, last = max(floor, self.port_floor, self._config.port_base), self._config.port_last
+        for port in range(first, last + 1):
             if self._can_bind(port):
                 self.port_floor = port + 1
                 return port
-        raise CreateError(
-            f"no free port on {self._config.ip} from {max(floor, self.port_floor, self._config.port_base)} on"
-        )
+        raise CreateError(f"no free port on {self._config.ip} from {first} to {last}")
 
     def _can_bind(self, port: int) -> bool:
         family = socket.AF_INET6 if ":" in self._config.ip else socket.AF_INET

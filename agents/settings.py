@@ -70,8 +70,9 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pool: str
     #: Address that its nodes listen on.
     ip: str = "127.0.0.1"
-    #: Lowest port of its nodes.
+    #: Lowest and highest port of its nodes; another pool on this address has others.
     port_base: int = 8_082
+    port_last: int = 65_535
     prefix: str = "watchkeep"
     provider: Literal["process", "docker", "ssh"] = "process"
     #: For the provider `docker`.

@@ -41,17 +41,19 @@ TARGETS: Final = (
     Target("app_killed_recovered_ms_p50", 400),
     Target("worker_and_node_over_limit_ms_max", 400),
     Target("worker_and_node_recovered_ms_p50", 5_000),
+    Target("spare_node_killed_recovered_ms_p50", 400),
 )
 FALSE_FACTS: Final = Target("false_facts_count", 0, "facts")
 FALSE_RESTARTS: Final = Target("false_restarts_count", 0, "restarts")
 FAILED: Final = Target("failed_rounds_count", 0, "rounds")
-#: In this order: app rounds need free slots, node rounds full nodes.
+#: In this order: app rounds need free slots, node rounds full nodes, and the pool keeps its spare to the end.
 SCENARIOS: Final = (
     "app_killed",
     "node_killed",
     "node_silence",
     "worker_and_node_silence",
     "worker_and_node_killed",
+    "spare_node_killed",
 )
 LOAD_S: Final = 60.0
 
@@ -78,6 +80,8 @@ def measure(platform: Platform, options: Options, say: Say, console: Console) ->
     for name in SCENARIOS:
         if name not in options.scenarios:
             continue
+        if name == "spare_node_killed":
+            scenarios.set_spares(1)
         scenarios.fill(leave=scenarios.spare_for_apps if name == "app_killed" else 0)
         for number in range(1, options.rounds + 1):
             say(f"{name}, round {number} of {options.rounds}")

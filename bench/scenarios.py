@@ -18,8 +18,10 @@ from bench.figures import Copy, Stopped, first_beats_ms, over_limit_ms
 from bench.platforms import SLOTS, Platform
 from bench.report import BenchError
 from sdk.contract.events import SourceFellSilent
-from streams.local.rig import active_nodes, is_running
+from sdk.contract.requests import ConfigurePool
+from streams.local.rig import POOL, active_nodes, is_running
 from streams.local.rig_log import Seen
+from tables.pools import is_takeable, spares_of
 from tables.state import State, holds_slot, used_slots
 
 #: A round that takes longer has failed.
@@ -73,7 +75,10 @@ class Scenarios:
         self._apps: list[str] = []
         self._made = 0
         self._worker_killed_at_ms: dict[str, int] = {}
-        self._nodes = len(active_nodes(self._rig.state()))
+        state = self._rig.state()
+        self._nodes = len(active_nodes(state)) - len(_standing_by(state))
+        #: How many the pool had before the bench, and has for it.
+        self._spares_before = self._spares = state.pools[POOL].spares
 
     # --- apps of the bench --------------------------------------------------------------------------
 
@@ -91,6 +96,18 @@ class Scenarios:
         """Stop all apps of the bench."""
         self.stopped.apps.update(self._apps)
         self._rig.stop_apps(self._apps, within_s=HEALED_WITHIN_S)
+        self.set_spares(self._spares_before)
+
+    def set_spares(self, spares: int) -> None:
+        """Let the pool keep so many nodes that stand by; `settle` waits for them."""
+        if spares == self._spares:
+            return
+        row = self._rig.state().pools[POOL]
+        wish = ConfigurePool(
+            row.pool, row.nodes, row.slots, row.nodes_min, row.nodes_max, spares, row.register_within_ms
+        )
+        self._rig.ask(wish)
+        self._spares = spares
 
     @property
     def spare_for_apps(self) -> int:
@@ -103,7 +120,8 @@ class Scenarios:
 
     def _free_slots(self) -> int:
         state = self._rig.state()
-        return sum(state.nodes[node].slots - used_slots(state, node) for node in active_nodes(state))
+        rows = (state.nodes[node] for node in active_nodes(state))
+        return sum(row.slots - used_slots(state, row.node) for row in rows if not row.spare)
 
     # --- rounds -------------------------------------------------------------------------------------
 
@@ -121,6 +139,7 @@ class Scenarios:
             "app_killed": self._app_killed,
             "node_killed": self._node_killed,
             "node_silence": self._node_silence,
+            "spare_node_killed": self._spare_node_killed,
             "worker_and_node_silence": self._worker_and_node_silence,
             "worker_and_node_killed": self._worker_and_node_killed,
         }
@@ -150,6 +169,12 @@ class Scenarios:
         at_ms = _now_ms()
         self._rig.kill(victim.pid)
         self._recovered(victim, at_ms, at_ms, "node_killed")
+
+    def _spare_node_killed(self) -> None:
+        victim, spares = self._pick_victim(), _standing_by(self._rig.state())
+        at_ms = _now_ms()
+        self._rig.kill(victim.pid)
+        self._recovered(victim, at_ms, at_ms, "spare_node_killed", hosts_allowed=spares)
 
     def _node_silence(self) -> None:
         victim = self._pick_victim()
@@ -187,7 +212,8 @@ class Scenarios:
         log = self._rig.log
         last = log.events(log.offset)
         return (
-            len(active_nodes(state)) == self._nodes
+            len(active_nodes(state)) == self._nodes + self._spares
+            and len(_standing_by(state)) == self._spares
             and all(is_running(state, app) for app in self._apps)
             and bool(last)
             and log.tick_ms - last[-1].append_ms >= QUIET_MS
@@ -249,7 +275,15 @@ class Scenarios:
         self._note(figure, over_limit_ms(fact, self._rig.reports(), node=victim.node, limit_ms=limit_ms))
         return fact
 
-    def _recovered(self, victim: Victim, at_ms: int, from_ms: int, scenario: str) -> None:
+    def _recovered(
+        self,
+        victim: Victim,
+        at_ms: int,
+        from_ms: int,
+        scenario: str,
+        *,
+        hosts_allowed: list[str] | None = None,
+    ) -> None:
         beats = self._healed(victim.copies, at_ms)
         state = self._rig.state()
         hosts = {state.apps[app].node for app in victim.copies}
@@ -258,6 +292,8 @@ class Scenarios:
             raise FailedRound(
                 f"the apps of {victim.node} came back on {sorted(hosts)}, not on its replacement"
             )
+        if hosts_allowed is not None and not hosts <= set(hosts_allowed):
+            raise FailedRound(f"the apps of {victim.node} came back on {sorted(hosts)}, not on a spare")
         self._note(f"{scenario}_recovered_ms_p50", max(beats.values()) - from_ms)
         self.timed.append(Timed(scenario, at_ms, max(beats.values()), victim.node, list(victim.copies)))
 
@@ -280,6 +316,11 @@ class Scenarios:
 
     def _note(self, figure: str, value: float) -> None:
         self.values[figure].append(value)
+
+
+def _standing_by(state: State) -> list[str]:
+    """The spares of the pool that could be taken now."""
+    return [row.node for row in spares_of(state, POOL) if is_takeable(row)]
 
 
 def _now_ms() -> int:

@@ -62,6 +62,9 @@ class Needs(msgspec.Struct, frozen=True):
     """What must be free on a node."""
 
     slots: int = 1
+    #: Hundredths of a core, and MiB.
+    cpu_percent: int = 0
+    memory_mib: int = 0
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -70,7 +73,7 @@ class Node(msgspec.Struct, frozen=True):
     node: str
     ip: str
     port: int
-    #: active, or why it takes no apps: draining, silent, quarantined or cordoned.
+    #: active, or why it takes no apps: draining, silent, quarantined, cordoned or spare.
     status: str
     slots: int
     slots_free: int
@@ -161,13 +164,14 @@ class Deployer:
     def request_node(
         self, needs: Needs | None = None, *, pool: str = "", timeout_s: float = NODE_WITHIN_S
     ) -> Grant:
-        """Room on a node for whoever calls: on a free node if one fits, else on a new one.
+        """Room on a node for whoever calls: on a free node if one fits, else on a new one, of any pool or of one.
 
         Raises:
             DeployerError: it was refused, not answered or not done in time; the classes say which.
         """
         wanted = needs or Needs()
-        return self._request(RequestNode(pool, wanted.slots), timeout_s=timeout_s)
+        wish = RequestNode(pool, wanted.slots, cpu_percent=wanted.cpu_percent, memory_mib=wanted.memory_mib)
+        return self._request(wish, timeout_s=timeout_s)
 
     def run_app(self, spec: AppSpec, *, grant: Grant | None = None, timeout_s: float = APP_WITHIN_S) -> App:
         """Run an app, with a grant on the node that was granted, and return the copy that beats.
@@ -320,7 +324,7 @@ def _is_empty(rows: Published, node: str) -> bool:
 
 
 def _status_of(row: NodeRow) -> str:
-    words = ("draining", "silent", "quarantined", "cordoned")
+    words = ("draining", "silent", "quarantined", "cordoned", "spare")
     return next((word for word in words if getattr(row, word)), "active")
 
 

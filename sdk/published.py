@@ -48,6 +48,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     draining: bool = False
     cordoned: bool = False
     quarantined: bool = False
+    spare: bool = False
 
 
 class Standby(msgspec.Struct, frozen=True):

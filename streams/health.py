@@ -81,9 +81,11 @@ async def platform_status(settings: Settings) -> dict[str, Any]:
         return {**status, "missing": [error.message]}
     # A program of somebody else's that went away does not hold up the platform.
     missing += [problem for problem in health.problems if problem not in _lone_problems(health)]
-    pool = pool_id(settings.pool)
-    if pool not in reading.state.pools:
-        missing.append(f"pool {settings.pool} is not configured yet")
+    missing += [
+        f"pool {pool} is not configured yet"
+        for pool in settings.pools or [settings.pool]
+        if pool_id(pool) not in reading.state.pools
+    ]
     return {**status, **msgspec.structs.asdict(health), "missing": missing, "green": not missing}
 
 
@@ -111,7 +113,7 @@ def assess(state: State, heard: Heard, *, last_tick_ms: int | None, now_ms: int)
         leads=leads,
         brake_since_ms=state.brake.engaged_at_ms if state.brake.engaged >= 0 else 0,
         brake_words=brake_words(state),
-        nodes_active=sum(not row.silent and not row.draining for row in nodes),
+        nodes_active=sum(not row.silent and not row.draining and not row.spare for row in nodes),
         nodes_wanted=sum(pool.nodes for pool in state.pools.values()),
         apps_running=sum(is_app_alive(state, row) for row in apps),
         apps_wanted=len(apps),

@@ -35,6 +35,8 @@ _COLOURS = {
     "starting": "yellow",
     "provisioning": "yellow",
     "draining": "yellow",
+    "spare": "green",
+    "degraded": "red",
     "cordoned": "yellow",
     "emptying": "yellow",
     "quarantined": "red",
@@ -127,6 +129,7 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
     return {
         "node": row.node,
         "status": node_status(state, row),
+        "spare": row.spare,
         "pool": row.pool,
         "ip": row.ip,
         "port": row.port,
@@ -159,6 +162,7 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
     return {
         "node": f"(order {order.order})",
         "status": "provisioning",
+        "spare": order.spare,
         "pool": order.pool,
         "ip": "",
         "port": 0,
@@ -228,11 +232,13 @@ def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
 
 
 def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
-    """Nodes for people."""
+    """Nodes for people; their pool is only said where there are several."""
+    says_pool = len({view["pool"] for view in views}) > 1
     rows = [
         [
             view["node"],
             coloured(view["status"]),
+            *[view["pool"].removeprefix("pool-")] * says_pool,
             f"{view['slots_used']}/{view['slots']}",
             duration(max(0, now_ms - view["since_ms"])),
             str(view["failure_count"]),
@@ -240,7 +246,7 @@ def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
         ]
         for view in views
     ]
-    return table(["node", "status", "slots", "for", "failures", "apps"], rows)
+    return table(["node", "status", *["pool"] * says_pool, "slots", "for", "failures", "apps"], rows)
 
 
 def _node_reason(view: Mapping[str, Any]) -> str:

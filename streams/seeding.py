@@ -1,4 +1,4 @@
-"""The first wishes of a new platform: its pool, its policy and, if asked, the example applications. Shell.
+"""The first wishes of a new platform: its pools, its policy and, if asked, the example applications. Shell.
 
 Nothing is asked for twice: what the log already has stays as it is, whatever the settings say today.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from sdk.contract.ids import pool_id
 from sdk.contract.policy import policy_from
-from sdk.contract.requests import ChangePolicy, ConfigurePool, Request, RunApp
+from sdk.contract.requests import ChangePolicy, Request, RunApp
 from sdk.contract.specs import AppSpec
 from streams.asking import ANSWER_WITHIN_S, open_conversation
+from streams.pool_plans import plan_pools
 from streams.settings import PROJECT_ROOT, Settings
 from streams.spec_files import load_specs
 from tables.state import State
@@ -33,11 +34,10 @@ async def seed(settings: Settings, *, demo: bool = False, timeout_s: float = ANS
 def list_wishes(state: State, settings: Settings, apps: list[AppSpec]) -> dict[str, Request]:
     """What the log lacks, by its name for people."""
     wishes: dict[str, Request] = {}
-    pool = pool_id(settings.pool)
-    if pool not in state.pools:
-        wishes[f"pool {settings.pool} with {settings.nodes} nodes"] = ConfigurePool(
-            pool, settings.nodes, settings.slots
-        )
+    for plan in plan_pools(settings):
+        if pool_id(plan.name) not in state.pools:
+            spares = f" and {plan.spares} spares" if plan.spares else ""
+            wishes[f"pool {plan.name} with {plan.nodes} nodes{spares}"] = plan.wish()
     if state.policy_row.offset < 0 and settings.policy and policy_from(settings.policy) != state.policy:
         wishes["policy"] = ChangePolicy(dict(settings.policy))
     for spec in apps:

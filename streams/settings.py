@@ -94,8 +94,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nodes: int = 3
     #: Apps that one node takes. Source: DESIGN 13.
     slots: int = 4
-    #: Name of the pool that the local provisioner serves.
+    #: Name of the pool that the local provisioner serves, if `pools` names none.
     pool: str = "local"
+    #: Pools by name, each a table `[pools.NAME]` in the file: `streams.pool_plans` says what may stand in it. The other
+    #: settings of nodes hold for every pool whose table does not say otherwise.
+    pools: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     #: What a node is: a process, or a container on the docker daemon of this machine.
     provider: Literal["process", "docker"] = "process"
     #: Image of nodes that are containers; `scripts/docker-image` makes this one.
@@ -126,6 +129,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_heartbeat_ms: int | None = None
     #: Seeds of the first policy, checked by `sdk.contract.policy`; see there for names and ranges.
     policy: dict[str, int | bool | str] = msgspec.field(default_factory=dict)
+
+    @property
+    def default_pool(self) -> str:
+        """The pool that is meant where none is named: the only one, or the first."""
+        return self.pool if not self.pools or self.pool in self.pools else next(iter(self.pools))
 
     @property
     def own_broker(self) -> bool:
@@ -192,7 +200,10 @@ def _resolve_cached() -> Settings:
     ours = {name: text for name, text in os.environ.items() if _is_setting(name)}
     config = config_path()
     contract = PROJECT_ROOT / "sdk" / "contract" / "policy.py"
-    code = [Path(__file__), Path(__file__).with_name("settings_sources.py"), contract]
+    code = [
+        Path(__file__).with_name(name) for name in ("settings.py", "settings_sources.py", "pool_plans.py")
+    ]
+    code.append(contract)
     stored = find_settings(ours, config, code)
     if stored:
         try:
@@ -214,7 +225,7 @@ def explain_settings(**flags: object) -> list[Explained]:
     rows = [
         Explained(name, getattr(settings, name), sources.get(name, "default"))
         for name in Settings.__struct_fields__
-        if name != "policy"
+        if name not in ("policy", "pools")
     ]
     derived = {
         "bootstrap_servers": settings.bootstrap,
@@ -227,6 +238,10 @@ def explain_settings(**flags: object) -> list[Explained]:
         else row
         for row in rows
     ]
+    if settings.pools:
+        from streams.pool_plans import explain_pools
+
+        rows += [Explained(key, value, sources.get(key, "derived")) for key, value in explain_pools(settings)]
     return rows + [
         Explained(f"policy.{key}", value, sources.get(f"policy.{key}", "default"))
         for key, value in sorted(settings.policy.items())
@@ -251,6 +266,13 @@ def check_settings(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.faust_heartbeat_s * 2 > settings.faust_session_timeout_s:
         raise SettingsError("session_heartbeat_ms must be at most half of session_timeout_ms.")
     check_policy_seed(settings.policy, sources)
+    if settings.pools:
+        from streams.pool_plans import PoolPlanError, plan_pools
+
+        try:
+            plan_pools(settings)
+        except PoolPlanError as error:
+            raise SettingsError(f"{sources.get('pools', 'settings')}: {error.message}") from None
 
 
 def check_policy_seed(policy: Mapping[str, int | bool | str], sources: Mapping[str, str]) -> None:

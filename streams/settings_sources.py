@@ -127,6 +127,10 @@ def _name_keys(values: Mapping[str, object], name: typing.Callable[[str], str]) 
     for key, value in values.items():
         if key == "policy" and isinstance(value, dict):
             sources.update({f"policy.{seed}": name(key) for seed in value})
+        elif key == "pools" and isinstance(value, dict):
+            tables = {pool: table for pool, table in value.items() if isinstance(table, dict)}
+            sources.update({f"pools.{pool}.{each}": name(key) for pool in tables for each in tables[pool]})
+            sources[key] = name(key)
         else:
             sources[key] = name(key)
     return sources
@@ -175,4 +179,4 @@ def _allowed(key: str) -> str:
         return f"allowed: {', '.join(map(str, typing.get_args(hint)))}"
     if hint is bool:
         return "allowed: true, false"
-    return "allowed is a table of names and values" if key == "policy" else "allowed is a text"
+    return "allowed is a table of names and values" if key in ("policy", "pools") else "allowed is a text"

@@ -49,10 +49,11 @@ from sdk.contract.requests import (
     StopApp,
     UncordonNode,
 )
-from sdk.contract.specs import check_spec
-from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
+from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
+from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX, bounds_fault, shutdown_fault
 from tables.needs import need_fault
 from tables.pauses import PLATFORM, check_pause
+from tables.pools import nodes_max
 from tables.state import State, runs_once
 
 
@@ -106,6 +107,8 @@ def _move_app(state: State, request: str, wish: MoveApp) -> Event:
             raise RefusalError(
                 f"{wish.node} is {state.nodes[wish.node].status}; only an active node takes apps"
             )
+        if state.nodes[wish.node].spare:
+            raise RefusalError(f"{wish.node} is a spare of its pool and takes no apps until it is taken")
     return AppMoveRequested(request, wish.app, wish.node)
 
 
@@ -120,7 +123,7 @@ def _drain_node(state: State, request: str, wish: DrainNode) -> Event:
 
 def _create_node(state: State, request: str, wish: CreateNode) -> Event:
     _check_known(wish.pool, state.pools, "pool")
-    room = state.policy.pool_nodes_max - state.pools[wish.pool].nodes
+    room = nodes_max(state, state.pools[wish.pool]) - state.pools[wish.pool].nodes
     if not 1 <= wish.count <= room:
         raise RefusalError(
             f"count: {wish.count} is out of range; {wish.pool} has room for {max(0, room)} more"
@@ -130,15 +133,22 @@ def _create_node(state: State, request: str, wish: CreateNode) -> Event:
 
 def _request_node(state: State, request: str, wish: RequestNode) -> Event:
     pool = wish.pool or (next(iter(state.pools)) if len(state.pools) == 1 else "")
-    if not pool:
-        raise RefusalError(
-            f"pool: none is named; allowed: {', '.join(sorted(state.pools)) or 'there is none'}"
-        )
-    _check_known(pool, state.pools, "pool")
-    slots_max = state.pools[pool].slots
+    if not state.pools:
+        raise RefusalError("pool: there is none yet")
+    if pool:
+        _check_known(pool, state.pools, "pool")
+    slots_max = max(row.slots for row in state.pools.values() if pool in ("", row.pool))
     if not 1 <= wish.slots <= slots_max:
-        raise RefusalError(f"slots: {wish.slots} is out of range; a node of {pool} has 1 to {slots_max}")
-    return NodeRequested(request, pool, wish.slots, wish.new)
+        where = pool or "any pool"
+        raise RefusalError(f"slots: {wish.slots} is out of range; a node of {where} has 1 to {slots_max}")
+    needs = (
+        ("cpu_percent", wish.cpu_percent, CPU_PERCENT_MAX),
+        ("memory_mib", wish.memory_mib, MEMORY_MIB_MAX),
+    )
+    for name, value, most in needs:
+        if not 0 <= value <= most:
+            raise RefusalError(f"{name}: {value} is out of range; allowed: 0 to {most}")
+    return NodeRequested(request, pool, wish.slots, wish.new, wish.cpu_percent, wish.memory_mib)
 
 
 def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
@@ -147,6 +157,8 @@ def _shutdown_node(state: State, request: str, wish: ShutdownNode) -> Event:
         raise RefusalError(
             f"{wish.node} is {state.nodes[wish.node].status}; only an active node can be shut down"
         )
+    if fault := shutdown_fault(state, state.nodes[wish.node]):
+        raise RefusalError(fault)
     return NodeShutdownRequested(request, wish.node)
 
 
@@ -198,7 +210,19 @@ def _configure_pool(_state: State, request: str, wish: ConfigurePool) -> Event:
         raise RefusalError(f"nodes: {wish.nodes} is out of range; allowed: 0 to {POOL_NODES_MAX}")
     if not 1 <= wish.slots <= SLOTS_MAX:
         raise RefusalError(f"slots: {wish.slots} is out of range; allowed: 1 to {SLOTS_MAX}")
-    return PoolConfigured(request, pool, wish.nodes, wish.slots)
+    configured = PoolConfigured(
+        request,
+        pool,
+        wish.nodes,
+        wish.slots,
+        wish.nodes_min,
+        wish.nodes_max,
+        wish.spares,
+        wish.register_within_ms,
+    )
+    if fault := bounds_fault(configured):
+        raise RefusalError(fault)
+    return configured
 
 
 def _change_policy(state: State, request: str, wish: ChangePolicy) -> Event:

@@ -2,9 +2,9 @@
 
 Filters, each with the word under which a node that falls out is counted:
 
-1. Of every app alike: `leaving` (this call takes it away), `draining`, `silent`, `quarantined`, `cordoned`, `unheard`
-   (the witness has not heard it within the overdue limit, or does not know). Nodes that are down or have left are no
-   nodes any more.
+1. Of every app alike: `leaving` (this call takes it away), `draining`, `silent`, `quarantined`, `spare` (it stands by),
+   `cordoned`, `unheard` (the witness has not heard it within the overdue limit, or does not know). Nodes that are
+   down or have left are no nodes any more.
 2. Of the app's own wishes: `driver`, `constraints`.
 3. Room: `slots`, `cpu`, `memory`; a node that lacks several is counted under each.
 """
@@ -117,6 +117,8 @@ def standing_fault(plan: "Plan", row: NodeRow) -> str:
         return "silent"
     if row.quarantined or row.node in plan.quarantining:
         return "quarantined"
+    if row.spare:
+        return "spare"
     return "cordoned" if row.cordoned else ""
 
 

@@ -13,6 +13,7 @@ from sdk.contract.events import BrakeEngaged, BrakeReleased, Decision
 from tables.decide_apps import decide_apps, reserve_room, stranded_apps
 from tables.decide_grants import decide_grants
 from tables.decide_nodes import decide_nodes, decide_orders, decide_pools
+from tables.decide_spares import decide_spares
 from tables.plan import Plan
 from tables.state import State
 from tables.witness import Witness
@@ -24,6 +25,7 @@ def decide(state: State, witness: Witness) -> list[Decision]:
     _decide_brake(plan)
     decide_nodes(plan)
     decide_orders(plan)
+    decide_spares(plan)
     decide_pools(plan)
     reserve_room(plan, stranded_apps(plan))
     decide_grants(plan)

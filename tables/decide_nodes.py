@@ -10,11 +10,17 @@ from sdk.contract.events import (
     PoolDegraded,
     PoolHeldBack,
 )
-from tables.fold_nodes import is_empty, nodes_in_pool
+from tables.fold_nodes import is_empty
+from tables.fold_standing import is_surplus
 from tables.pauses import is_node_paused
 from tables.plan import Plan
-from tables.rows import NodeRow, PoolRow
+from tables.pools import nodes_in_pool, nodes_max, register_within_ms, spares_in_pool, stays
+from tables.rows import AppRow, NodeRow, PoolRow
 from tables.state import State, is_hosted, is_order_open, is_unreliable
+
+#: A pool is refilled this long after a spare was taken even if apps have not started on it, ms of the log. Source: an
+#: app beats within a second or two of its start; five times that is no good sign.
+MOVING_IN_MS = 10_000
 
 
 def decide_nodes(plan: Plan) -> None:
@@ -31,12 +37,22 @@ def decide_nodes(plan: Plan) -> None:
             if _brake_allows(plan, allowance) and _declare_down(plan, row, "silent"):
                 allowance -= 1
         elif row.quarantined and row.wake is not None and row.wake.fired:
-            plan.add(NodeReleased(**plan.basis, node=node, registration=row.registration))
+            _release(plan, row)
         elif not (row.quarantined or row.emptying) and is_unreliable(plan.state, row):
             _quarantine(plan, row)
         elif row.draining and is_empty(plan.state, row):
             plan.add(NodeLeft(**plan.basis, node=node, registration=row.registration))
             plan.leaving.add(node)
+
+
+def _release(plan: Plan, row: NodeRow) -> None:
+    """End a quarantine; a node that was replaced meanwhile, and that its pool does not lack now, goes."""
+    surplus = is_surplus(plan.state, row) and nodes_kept(plan, row.pool) >= plan.state.pools[row.pool].nodes
+    if not surplus:
+        plan.releasing.add(row.node)
+    plan.add(
+        NodeReleased(**plan.basis, node=row.node, registration=row.registration, surplus=surplus),
+    )
 
 
 def _quarantine(plan: Plan, row: NodeRow) -> None:
@@ -96,7 +112,8 @@ def decide_orders(plan: Plan) -> None:
         order = state.orders[str(offset)]
         late = order.wake is not None and order.wake.fired
         if late and has_provisioner(state.pools[order.pool]) and plan.witness.has_hello(offset) is False:
-            reason = f"no registration within {state.policy.register_within_ms} ms"
+            within_ms = register_within_ms(state, state.pools[order.pool])
+            reason = f"no registration within {within_ms} ms"
             plan.add(NodeOrderWithdrawn(**plan.basis, order=offset, pool=order.pool, reason=reason))
             plan.struck.add(order.pool)
 
@@ -127,18 +144,20 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 
 
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
+    """Order what is missing, ordinary nodes before spares, within what the pool may have in all."""
     state = plan.state
-    have = nodes_kept(plan, row.pool)
     gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
-    count = min(row.nodes - have, state.policy.pool_nodes_max - nodes_in_pool(state, row.pool) + gone)
-    dead = to_replace(plan, row.pool)
-    # What died is not replaced while the watch over it is paused; what people ask for beyond that is.
-    replaced = [node for node in dead if not is_node_paused(state, node)]
-    count -= len(dead) - len(replaced)
-    if count <= 0:
+    room = nodes_max(state, row) - nodes_in_pool(state, row.pool) + gone
+    awaiting = plan.awaiting.get(row.pool, 0)
+    count = max(0, min(nodes_lacking(plan, row) - awaiting, room))
+    spares = max(0, min(row.spares - spares_kept(plan, row.pool), room - count))
+    if spares and _is_moving_in(plan, row.pool):
+        spares = 0
+    if not count + spares:
         return
-    replaced = replaced[:count]
-    for node in replaced + [""] * (count - len(replaced)):
+    replaced = to_replace(plan, row.pool)[awaiting:][:count]
+    for number in range(count + spares):
+        node = replaced[number] if number < len(replaced) else ""
         plan.add(
             NodeOrdered(
                 **plan.basis,
@@ -147,36 +166,98 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
                 port_floor=row.port_highest + 1,
                 replaces=node,
                 replaces_lineage=state.nodes[node].lineage if node else 0,
-                wake_ms=state.policy.register_within_ms,
+                spare=number >= count,
+                wake_ms=register_within_ms(state, row),
             )
         )
 
 
+def _is_moving_in(plan: Plan, pool: str) -> bool:
+    """Whether apps of a dead node are about to start on a spare just taken: refilling the pool waits for that.
+
+    The new spare would start beside them, and on a machine of few cores they would wait for it.
+    """
+    state = plan.state
+    if any(state.nodes[node].pool == pool for node in plan.taking):
+        return True
+    taken = {
+        node
+        for node in state.live_nodes.get(pool, ())
+        if state.orders[str(state.nodes[node].order)].taken_at
+        and state.now_ms - state.nodes[node].since_ms < MOVING_IN_MS
+    }
+    return bool(taken) and any(_moves_into(state, state.apps[app], taken) for app in state.open_apps)
+
+
+def _moves_into(state: State, app: AppRow, taken: set[str]) -> bool:
+    """Whether an app is to start on one of these nodes: placed there, or still to be, without a reason against it."""
+    if not app.wanted or app.gave_up or app.pending_reason:
+        return False
+    if is_hosted(state, app):
+        return app.phase == "placed" and app.node in taken
+    order = replacing_order(state, app.node, app.lineage) if app.node else None
+    return order is not None and state.node_of_order.get(order) in taken
+
+
 def nodes_kept(plan: Plan, pool: str) -> int:
-    """Nodes that a pool has and keeps when this call is over, those being created included."""
+    """Nodes that a pool has and keeps when this call is over, those being created and spares taken included."""
+    taken = sum(plan.state.nodes[node].pool == pool for node in plan.taking)
+    rows = (plan.state.nodes[node] for node in plan.releasing)
+    released = sum(row.pool == pool and not (row.spare or row.draining) for row in rows)
+    return nodes_in_pool(plan.state, pool, staying=True) - _going(plan, pool, spare=False) + taken + released
+
+
+def spares_kept(plan: Plan, pool: str) -> int:
+    """Spares that a pool has and keeps when this call is over, those being created included."""
+    taken = sum(plan.state.nodes[node].pool == pool for node in plan.taking)
+    return spares_in_pool(plan.state, pool) - _going(plan, pool, spare=True) - taken
+
+
+def _going(plan: Plan, pool: str, *, spare: bool) -> int:
+    """Nodes that count among those that stay, and that this call takes away."""
     going = (plan.state.nodes[node] for node in plan.leaving | plan.quarantining)
-    lost = sum(row.pool == pool and not (row.draining or row.quarantined) for row in going)
-    return nodes_in_pool(plan.state, pool, staying=True) - lost
+    return sum(row.pool == pool and row.spare == spare and stays(row) for row in going)
+
+
+def nodes_lacking(plan: Plan, row: PoolRow) -> int:
+    """Nodes that a pool ought to get: what died is not replaced while the watch over it is paused."""
+    dead = _dead_nodes(plan, row.pool)
+    held = len(dead) - len(_watched(plan, dead))
+    return max(0, row.nodes - nodes_kept(plan, row.pool) - held)
 
 
 def to_replace(plan: Plan, pool: str) -> list[str]:
     """Dead nodes of the pool that nobody replaces: first those whose apps wait, then the latest to die.
 
-    None, if the policy spreads the apps of a dead node.
+    None, if the policy spreads the apps of a dead node, and not those over which the watch is paused.
     """
+    waiting = set(stranded_nodes(plan))
+    nodes = plan.state.nodes
+    return sorted(
+        _watched(plan, _dead_nodes(plan, pool)),
+        key=lambda node: (node not in waiting, -nodes[node].since_ms, node),
+    )
+
+
+def _watched(plan: Plan, nodes: list[str]) -> list[str]:
+    return [node for node in nodes if not is_node_paused(plan.state, node)]
+
+
+def _dead_nodes(plan: Plan, pool: str) -> list[str]:
+    """Dead nodes of the pool that nobody replaces; none if the policy spreads the apps of a dead node."""
     state = plan.state
     if state.policy.on_node_failure != "new-node":
         return []
-    dead = [
+    taken_for = set(plan.taking.values())
+    return [
         node
         for node, row in state.nodes.items()
         if row.pool == pool
         and (row.status == "down" or node in plan.leaving)
-        and not row.draining
+        and not (row.draining or row.spare)
+        and (node, row.lineage) not in taken_for
         and replacing_order(state, node, row.lineage) is None
     ]
-    waiting = set(stranded_nodes(plan))
-    return sorted(dead, key=lambda node: (node not in waiting, -state.nodes[node].since_ms, node))
 
 
 def stranded_nodes(plan: Plan) -> list[str]:
@@ -202,9 +283,11 @@ def _hosts_any(state: State, node: str) -> bool:
 def replacing_order(state: State, node: str, lineage: int) -> int | None:
     """The order that replaces a dead node and may bring, or has brought, a living one.
 
-    Follows replacements that died themselves; each has a later lineage, so the walk ends.
+    Follows replacements that died themselves, each once: a log that nobody planned may name them in a circle.
     """
-    while True:
+    seen = set()
+    while (node, lineage) not in seen:
+        seen.add((node, lineage))
         offset = state.replacement.get((node, lineage))
         if offset is None:
             return None
@@ -214,5 +297,5 @@ def replacing_order(state: State, node: str, lineage: int) -> int | None:
         row = state.nodes[successor]
         if row.status == "active":
             return offset
-        assert row.lineage > lineage
         node, lineage = successor, row.lineage
+    return None

@@ -27,6 +27,7 @@ from sdk.contract.ids import pool_id
 from sdk.contract.policy import check_policy
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.pools import nodes_max
 from tables.rows import (
     ONLY,
     AppRow,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 POOL_NODES_MAX = 60_000
 #: Slots one node may offer: more than any machine runs processes of ours.
 SLOTS_MAX = 10_000
+#: How long a pool may wait for a new node to register; source: as in the policy.
+REGISTER_WITHIN_MIN_MS, REGISTER_WITHIN_MAX_MS = 1_000, 7_200_000
 
 
 # --- silence -------------------------------------------------------------------------------------------
@@ -202,8 +205,8 @@ def _nodes_requested(state: State, event: NodesRequested, meta: "Meta") -> str:
     if fault := request_fault(state, event.request) or ("" if row else f"no pool {event.pool}"):
         return fault
     assert row is not None
-    if not 1 <= event.count <= POOL_NODES_MAX or row.nodes + event.count > state.policy.pool_nodes_max:
-        return f"{event.pool} may have {state.policy.pool_nodes_max} nodes"
+    if not 1 <= event.count <= POOL_NODES_MAX or row.nodes + event.count > nodes_max(state, row):
+        return f"{event.pool} may have {nodes_max(state, row)} nodes"
     state.put("pools", event.pool, replace(row, nodes=row.nodes + event.count))
     remember(state, event.request, meta)
     return ""
@@ -214,26 +217,76 @@ def _pool_configured(state: State, event: PoolConfigured, meta: "Meta") -> str:
         return fault
     if not (0 <= event.nodes <= POOL_NODES_MAX and 1 <= event.slots <= SLOTS_MAX):
         return "nodes or slots out of range"
+    if fault := bounds_fault(event):
+        return fault
     try:
         pool = pool_id(event.pool.removeprefix("pool-"))
     except ValueError as error:
         return str(error)
     row = state.pools.get(pool, PoolRow(pool))
-    state.put("pools", pool, replace(row, nodes=event.nodes, slots=event.slots))
+    state.put(
+        "pools",
+        pool,
+        replace(
+            row,
+            nodes=event.nodes,
+            slots=event.slots,
+            nodes_min=event.nodes_min,
+            nodes_max=event.nodes_max,
+            spares=event.spares,
+            register_within_ms=event.register_within_ms,
+        ),
+    )
     remember(state, event.request, meta)
     return ""
 
 
+def bounds_fault(event: PoolConfigured) -> str:
+    """What is wrong with the bounds of a pool, or an empty string."""
+    low, most = event.nodes_min, event.nodes_max
+    if not (0 <= most <= POOL_NODES_MAX and 0 <= low <= POOL_NODES_MAX):
+        return f"min {low}, max {most}: out of range; allowed: 0 to {POOL_NODES_MAX}"
+    if event.nodes < low or (most and event.nodes > most):
+        return (
+            f"nodes: {event.nodes} is out of range; allowed: {low} to {most or POOL_NODES_MAX} (min and max)"
+        )
+    if not 0 <= event.spares <= (most or POOL_NODES_MAX):
+        return f"spares: {event.spares} is out of range; allowed: 0 to {most or POOL_NODES_MAX}"
+    if (
+        event.register_within_ms
+        and not REGISTER_WITHIN_MIN_MS <= event.register_within_ms <= REGISTER_WITHIN_MAX_MS
+    ):
+        return (
+            f"register_within_ms: {event.register_within_ms} is out of range; "
+            f"allowed: {REGISTER_WITHIN_MIN_MS} to {REGISTER_WITHIN_MAX_MS}, or 0 for the policy's"
+        )
+    return ""
+
+
+def shutdown_fault(state: State, node: NodeRow) -> str:
+    """Why a node cannot be shut down, or an empty string; a spare that goes lowers how many stand by."""
+    pool = state.pools[node.pool]
+    if node.draining or node.spare or not pool.nodes_min or pool.nodes > pool.nodes_min:
+        return ""
+    return f"{node.pool} must keep {pool.nodes_min} nodes (its min), and ought to have {pool.nodes}"
+
+
 def _shutdown_requested(state: State, event: NodeShutdownRequested, meta: "Meta") -> str:
-    """Drain a node for good; also lowers how many its pool ought to have."""
+    """Drain a node for good; also lowers how many its pool ought to have, or how many stand by."""
     row = state.nodes.get(event.node)
     if fault := request_fault(state, event.request):
         return fault
     if row is None or row.status != "active":
         return f"no active node {event.node}"
     if not row.draining:
+        if fault := shutdown_fault(state, row):
+            return fault
         pool = state.pools[row.pool]
-        state.put("pools", row.pool, replace(pool, nodes=max(0, pool.nodes - 1)))
+        if row.spare:
+            fewer = replace(pool, spares=max(0, pool.spares - 1))
+        else:
+            fewer = replace(pool, nodes=max(0, pool.nodes - 1))
+        state.put("pools", row.pool, fewer)
         state.put("nodes", event.node, replace(row, draining=True))
     remember(state, event.request, meta)
     return ""

@@ -19,8 +19,10 @@ from sdk.contract.events import (
 from tables.fold_moves import takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.pools import nodes_max
+from tables.room import capacity_of, need_of, need_of_grant
 from tables.rows import AppRow, GrantRow
-from tables.state import State, is_kept, used_slots
+from tables.state import State, is_kept, taken_on
 
 if TYPE_CHECKING:
     from tables.fold import Meta
@@ -29,29 +31,43 @@ if TYPE_CHECKING:
 def _requested(state: State, event: NodeRequested, meta: "Meta") -> str:
     if fault := request_fault(state, event.request):
         return fault
-    pool = state.pools.get(event.pool)
-    if pool is None:
+    pools = [row for pool, row in state.pools.items() if event.pool in ("", pool)]
+    if not pools:
         return f"no pool {event.pool}"
-    if not 1 <= event.slots <= pool.slots:
-        return f"a node of {event.pool} has {pool.slots} slots"
-    state.put("grants", str(meta.offset), GrantRow(meta.offset, event.pool, event.slots, event.new))
+    slots_max = max(row.slots for row in pools)
+    if not 1 <= event.slots <= slots_max:
+        return f"a node of {event.pool or 'any pool'} has {slots_max} slots"
+    if min(event.cpu_percent, event.memory_mib) < 0:
+        return "processor or memory out of range"
+    row = GrantRow(
+        meta.offset,
+        event.pool,
+        event.slots,
+        event.new,
+        cpu_percent=event.cpu_percent,
+        memory_mib=event.memory_mib,
+    )
+    state.put("grants", str(meta.offset), row)
     remember(state, event.request, meta)
     return ""
 
 
 def _waiting_fault(state: State, grant: int, pool: str) -> str:
     row = state.grants.get(str(grant))
-    return "" if row and not row.node and row.pool == pool else f"grant {grant} does not wait for {pool}"
+    waits = row is not None and not row.node and row.pool in ("", pool)
+    return "" if waits else f"grant {grant} does not wait for {pool}"
 
 
 def _enlarged(state: State, event: PoolEnlarged, _meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _waiting_fault(state, event.grant, event.pool):
         return fault
-    row = state.pools[event.pool]
+    row = state.pools.get(event.pool)
+    if row is None:
+        return f"no pool {event.pool}"
     if event.nodes <= row.nodes:
         return f"{event.pool} ought to have {row.nodes} nodes"
-    if event.nodes > state.policy.pool_nodes_max:
-        return f"{event.pool} may have {state.policy.pool_nodes_max} nodes"
+    if event.nodes > nodes_max(state, row):
+        return f"{event.pool} may have {nodes_max(state, row)} nodes"
     state.put("pools", event.pool, replace(row, nodes=event.nodes))
     return ""
 
@@ -67,7 +83,9 @@ def _granted(state: State, event: NodeGranted, meta: "Meta") -> str:
     state.put(
         "grants",
         str(event.grant),
-        replace(row, node=event.node, lineage=node.lineage, wake=wake_of(event.wake_ms, meta)),
+        replace(
+            row, pool=node.pool, node=event.node, lineage=node.lineage, wake=wake_of(event.wake_ms, meta)
+        ),
     )
     return ""
 
@@ -81,14 +99,18 @@ def _grant_fault(state: State, event: NodeGranted) -> str:
     row = state.grants[str(event.grant)]
     if not takes_apps(node):
         return f"{event.node} takes no apps"
-    if event.slots != row.slots or used_slots(state, event.node) + row.slots > node.slots:
+    need = need_of_grant(row)
+    if (event.slots, event.cpu_percent, event.memory_mib) != need:
+        return f"grant {event.grant} asks for {need.words()}"
+    if not need.fits(capacity_of(node).minus(taken_on(state, event.node))):
         return f"{event.node} has no room"
     return "" if not row.new or is_new_to(state, event.grant, node.order) else f"{event.node} is not new"
 
 
 def is_new_to(state: State, grant: int, order: int) -> bool:
-    """Whether the node of an order was made after somebody asked, and given to nobody else who asked for a new one."""
-    return order > grant and not state.orders[str(order)].granted
+    """Whether the node of an order joined its pool after somebody asked, and was given to nobody else who did."""
+    row = state.orders[str(order)]
+    return row.serves_from > grant and not row.granted
 
 
 def _refused(state: State, event: GrantRefused, _meta: "Meta") -> str:
@@ -117,8 +139,14 @@ def use_grant(state: State, app: AppRow) -> None:
     row = state.grants.get(str(app.grant))
     if row is None or not row.node:
         return
-    if row.slots > app.spec.slots:
-        state.put("grants", str(app.grant), replace(row, slots=row.slots - app.spec.slots))
+    kept = need_of_grant(row)
+    left = kept.minus(need_of(app.spec).at_most(kept))
+    if left.slots:
+        state.put(
+            "grants",
+            str(app.grant),
+            replace(row, slots=left.slots, cpu_percent=left.cpu_percent, memory_mib=left.memory_mib),
+        )
     else:
         state.drop("grants", str(app.grant))
 

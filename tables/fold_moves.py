@@ -99,7 +99,7 @@ def _prepare_fault(state: State, event: AppPrepared) -> str:
 
 def takes_apps(node: NodeRow) -> bool:
     """Whether an active node may be given apps."""
-    return not (node.draining or node.silent or node.cordoned or node.quarantined)
+    return not (node.draining or node.silent or node.cordoned or node.quarantined or node.spare)
 
 
 def _standby_dropped(state: State, event: AppStandbyDropped, _meta: "Meta") -> str:

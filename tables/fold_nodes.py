@@ -19,6 +19,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import node_id, split_node_id
 from tables.pauses import is_node_paused
+from tables.pools import nodes_in_pool, nodes_max, spares_in_pool
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
 from tables.state import State, has_standby_on, holds_slot, is_order_open
 
@@ -100,6 +101,7 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             emptying=row.emptying if row is not None and unbroken else False,
             forced=row.forced if row is not None and unbroken else False,
             wake=row.wake if row is not None and unbroken and (row.quarantined or row.emptying) else None,
+            spare=state.orders[str(event.order)].spare,
         ),
     )
     pool = state.pools[event.pool]
@@ -164,9 +166,13 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
         return f"no pool {event.pool}"
     if pool.wake is not None and not pool.wake.fired:
         return "the pool is held back"
-    if nodes_in_pool(state, event.pool, staying=True) >= pool.nodes:
+    if event.spare and event.replaces:
+        return "a spare replaces nobody until it is taken"
+    if event.spare and spares_in_pool(state, event.pool) >= pool.spares:
+        return "the pool has the spares it ought to have"
+    if not event.spare and nodes_in_pool(state, event.pool, staying=True) >= pool.nodes:
         return "the pool has the nodes it ought to have"
-    if nodes_in_pool(state, event.pool) >= state.policy.pool_nodes_max:
+    if nodes_in_pool(state, event.pool) >= nodes_max(state, pool):
         return "the pool is at its maximum"
     if event.replaces and is_node_paused(state, event.replaces):
         return f"the watch over {event.replaces} is paused"
@@ -182,18 +188,10 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
             replaces=event.replaces,
             replaces_lineage=event.replaces_lineage,
             wake=wake_of(event.wake_ms, meta),
+            spare=event.spare,
         ),
     )
     return ""
-
-
-def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
-    """Nodes of a pool that live or are being created; `staying` leaves out those that drain or are in quarantine."""
-    coming = sum(state.orders[str(offset)].pool == pool for offset in state.open_orders)
-    live = state.live_nodes.get(pool, ())
-    if not staying:
-        return coming + len(live)
-    return coming + sum(not (state.nodes[node].draining or state.nodes[node].quarantined) for node in live)
 
 
 def _order_withdrawn(state: State, event: NodeOrderWithdrawn, _meta: "Meta") -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from sdk.contract.events import Event, NodeCordoned, NodeQuarantined, NodeReleased, NodeUncordoned
-from tables.fold_nodes import term_fault, wake_of
+from tables.fold_nodes import is_empty, term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.pools import nodes_in_pool
 from tables.rows import NodeRow
 from tables.state import State, is_unreliable
 
@@ -61,8 +62,16 @@ def _released(state: State, event: NodeReleased, _meta: "Meta") -> str:
     assert row is not None
     if not row.quarantined or (row.wake is not None and not row.wake.fired):
         return "its time is not over"
-    state.put("nodes", event.node, _trusted(row))
+    if event.surplus and not is_surplus(state, row):
+        return f"{row.pool} has no node too many"
+    state.put("nodes", event.node, replace(_trusted(row), draining=event.surplus or row.draining))
     return ""
+
+
+def is_surplus(state: State, node: NodeRow) -> bool:
+    """Whether the pool of an empty node in quarantine has the nodes it ought to have without it."""
+    has_all = nodes_in_pool(state, node.pool, staying=True) >= state.pools[node.pool].nodes
+    return has_all and not node.spare and is_empty(state, node)
 
 
 def _standing_fault(row: NodeRow | None, registration: int) -> str:

@@ -123,7 +123,7 @@ def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
     successors = {row.app: successor_of(plan, row) for row in moving}
     for decision in decisions:
         if isinstance(decision, NodeGranted):
-            plan.give(decision.node, Need(decision.slots, 0, 0))
+            plan.give(decision.node, Need(decision.slots, decision.cpu_percent, decision.memory_mib))
         elif isinstance(decision, Placement) and decision.app in plan.state.apps:
             row = plan.state.apps[decision.app]
             if isinstance(decision, AppPrepared):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from sdk.contract.policy import check_policy
 from sdk.contract.specs import needed_services
 from tables.fold_apps import TRANSITIONS
-from tables.room import NOTHING, Need, capacity_of, need_of, placed_spec_of
+from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
 from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of, taken_on
 
@@ -67,6 +67,8 @@ def _node(state: State, key: str, node: NodeRow) -> Iterator[str]:
         yield f"node {key}: lineage {node.lineage}, registration {node.registration}"
     if node.status == "active" and not taken_on(state, key).fits(capacity_of(node)):
         yield f"node {key}: {taken_on(state, key)} of {capacity_of(node)} taken"
+    if node.spare and node.status == "active" and taken_on(state, key) != NOTHING:
+        yield f"node {key}: it stands by, and {taken_on(state, key)} taken"
     if (node.status == "active") != (key in state.live_nodes.get(node.pool, ())):
         yield f"node {key}: the index of living nodes is wrong"
 
@@ -117,7 +119,7 @@ def _room(state: State) -> list[str]:
     for grant in state.grants.values():
         if grant.node:
             home = (grant.node, grant.lineage)
-            taken[home] = taken.get(home, NOTHING).plus(Need(grant.slots, 0, 0))
+            taken[home] = taken.get(home, NOTHING).plus(need_of_grant(grant))
     broken = ["the index of taken room is wrong"] if taken != state.taken else []
     return [*broken, "the index of groups is wrong"] if copies != state.copies else broken
 
@@ -127,6 +129,8 @@ def _order(state: State, key: str, order: OrderRow) -> Iterator[str]:
         yield f"order {key}: the row names {order.order}"
     if (order.order in state.open_orders) != is_order_open(state, order):
         yield f"order {key}: the index of open orders is wrong"
+    if order.spare and (order.taken_at or order.replaces):
+        yield f"order {key}: a spare that was taken"
     if order.pool not in state.pools:
         yield f"order {key}: unknown pool {order.pool}"
 
@@ -136,7 +140,7 @@ def _grant(state: State, key: str, grant: GrantRow) -> Iterator[str]:
         yield f"grant {key}: the row names {grant.grant}"
     if grant.slots < 1:
         yield f"grant {key}: {grant.slots} slots"
-    if grant.pool not in state.pools:
+    if grant.pool not in state.pools and (grant.pool or grant.node):
         yield f"grant {key}: unknown pool {grant.pool}"
     if grant.node and key not in state.grants_of_node.get(grant.node, ()):
         yield f"grant {key}: missing in the index of {grant.node}"

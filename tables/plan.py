@@ -2,10 +2,10 @@
 
 from typing import TypedDict
 
-from sdk.contract.events import Decision, NodeOrdered
+from sdk.contract.events import Decision, NodeOrdered, SpareTaken
 from sdk.contract.specs import AppSpec
 from tables.candidates import Candidates
-from tables.room import NOTHING, Need, capacity_of, need_of
+from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant
 from tables.rows import AppRow
 from tables.state import State, granted_room, taken_on
 from tables.witness import Witness
@@ -35,10 +35,16 @@ class Plan:
         self.leaving: set[str] = set()
         #: Nodes that this call puts into quarantine.
         self.quarantining: set[str] = set()
+        #: Nodes whose quarantine this call ends and that stay.
+        self.releasing: set[str] = set()
         #: Nodes from which this call lets an app move.
         self.preparing: set[str] = set()
         #: Dead nodes, with their lineages, that this call orders a replacement for.
         self.replacing: set[tuple[str, int]] = set()
+        #: Spares that this call takes -> the dead node that each replaces and its lineage, ("", 0) for none.
+        self.taking: dict[str, tuple[str, int]] = {}
+        #: Pool -> spares that it would take if they had been heard a moment ago.
+        self.awaiting: dict[str, int] = {}
         #: Pools that this call withdraws an order from: each gets a strike, so judging them waits for the next call.
         self.struck: set[str] = set()
         #: Room that this call has given away, by node.
@@ -48,7 +54,7 @@ class Plan:
         #: The same while the replacement is being created, by its order, or by the dead node and its lineage.
         self.promised: dict[int | tuple[str, int], Need] = {}
         #: What is left of the grants that this call used.
-        self._left: dict[int, int] = {}
+        self._left: dict[int, Need] = {}
         #: Group -> node -> copies, what this call has placed included.
         self._copies: dict[str, dict[str, int]] = {}
         self._candidates: Candidates | None = None
@@ -56,7 +62,9 @@ class Plan:
     def add(self, decision: Decision) -> None:
         """Decide."""
         self.decisions.append(decision)
-        if isinstance(decision, NodeOrdered) and decision.replaces:
+        if isinstance(decision, SpareTaken):
+            self.taking[decision.node] = decision.replaces, decision.replaces_lineage
+        if isinstance(decision, NodeOrdered | SpareTaken) and decision.replaces:
             self.replacing.add((decision.replaces, decision.replaces_lineage))
 
     @property
@@ -84,15 +92,16 @@ class Plan:
 
     def kept_for(self, app: AppRow, node: str) -> Need:
         """Room on a node that a grant keeps for the app and that this call has not used."""
-        kept = granted_room(self.state, app, node).slots
-        return Need(min(kept, self._left.get(app.grant, kept)), 0, 0)
+        kept = granted_room(self.state, app, node)
+        return kept.at_most(self._left.get(app.grant, kept))
 
     def place(self, app: AppRow, node: str) -> None:
         """Place the next copy of an app in force; wherever it goes, its grant is used."""
         self.take(node, app.spec, kept=self.kept_for(app, node))
         grant = self.state.grants.get(str(app.grant))
         if grant is not None:
-            self._left[app.grant] = max(0, self._left.get(app.grant, grant.slots) - app.spec.slots)
+            left = self._left.get(app.grant, need_of_grant(grant))
+            self._left[app.grant] = left.minus(need_of(app.spec).at_most(left))
 
     def take(self, node: str, spec: AppSpec, *, kept: Need = NOTHING) -> None:
         """Place a copy on a node, in the room that was kept for it and then in what is free."""

@@ -25,7 +25,7 @@ class NodeEntry(msgspec.Struct, frozen=True):
     node_id: str
     #: active: it serves and something runs on it; free: it serves and nothing does; down: it does not answer.
     status: Literal["active", "free", "down"]
-    #: occupied: it has no free slot.
+    #: occupied: it has no slot to give, either because apps have them all or because it is a spare.
     occupancy: Literal["occupied", "unoccupied"]
     #: platform: it runs a service; application: it does not.
     type_of_service: Literal["platform", "application"]
@@ -92,8 +92,8 @@ def _nodes(state: State) -> list[NodeRow]:
 
 
 def _is_missed(state: State, row: NodeRow) -> bool:
-    """Whether a dead node has no successor that serves, yet."""
-    if row.status != "down":
+    """Whether a dead node has no successor that serves, yet. Nobody misses a spare."""
+    if row.status != "down" or row.spare:
         return False
     order = replacing_order(state, row.node, row.lineage)
     return order is None or state.node_of_order.get(order) is None
@@ -105,7 +105,7 @@ def _node_entry(state: State, row: NodeRow) -> NodeEntry:
     )
     apps = [app for app in hosted if _is_there(state, row, app)]
     serves = row.status == "active"
-    full = serves and used_slots(state, row.node) >= row.slots
+    full = serves and (row.spare or used_slots(state, row.node) >= row.slots)
     status: Literal["active", "free", "down"] = "active" if apps else "free"
     return NodeEntry(
         node_id=row.node,

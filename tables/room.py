@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sdk.contract.specs import AppSpec
-from tables.rows import AppRow, NodeRow
+from tables.rows import AppRow, GrantRow, NodeRow
 
 #: Free, where the node never said how much it has: as good as without end, and still a number.
 UNBOUNDED = 1 << 40
@@ -40,6 +40,10 @@ class Need(NamedTuple):
             and self.memory_mib <= free.memory_mib
         )
 
+    def at_most(self, other: "Need") -> "Need":
+        """The smaller of each."""
+        return Need(*(min(one, another) for one, another in zip(self, other, strict=True)))
+
     def words(self) -> str:
         """As a person says it: 2 slots, 0.5 cores and 300 MiB."""
         parts = [f"{self.slots} slot" + "s" * (self.slots > 1)]
@@ -56,6 +60,11 @@ NOTHING = Need(0, 0, 0)
 def need_of(spec: AppSpec) -> Need:
     """What a copy under this spec takes."""
     return Need(spec.slots, spec.cpu_percent, spec.memory_mib)
+
+
+def need_of_grant(grant: GrantRow) -> Need:
+    """What is kept, or asked for, under a grant."""
+    return Need(grant.slots, grant.cpu_percent, grant.memory_mib)
 
 
 def capacity_of(node: NodeRow) -> Need:

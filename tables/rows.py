@@ -79,6 +79,8 @@ class NodeRow(_Row, frozen=True):
     #: Append times of the last times it was declared down, as many as the policy counts.
     recent_failures: list[int] = []
     wake: Wake | None = None
+    #: It stands by without apps until it is taken.
+    spare: bool = False
 
 
 class OrderRow(_Row, frozen=True):
@@ -99,6 +101,14 @@ class OrderRow(_Row, frozen=True):
     #: Name that the provisioner gave, as far as the log knows.
     node: str = ""
     wake: Wake | None = None
+    #: Its node is to stand by; once it was taken, the offset of the `SpareTaken`.
+    spare: bool = False
+    taken_at: int = 0
+
+    @property
+    def serves_from(self) -> int:
+        """The offset from which on it counts among the nodes that its pool ought to have."""
+        return self.taken_at or self.order
 
 
 class PoolRow(_Row, frozen=True):
@@ -122,6 +132,11 @@ class PoolRow(_Row, frozen=True):
     #: Highest port that a node of this pool is known to have had.
     port_highest: int = 0
     wake: Wake | None = None
+    #: Bounds of its nodes, those that stand by, and how soon a new one must register; 0: see `tables.pools`.
+    nodes_min: int = 0
+    nodes_max: int = 0
+    spares: int = 0
+    register_within_ms: int = 0
 
 
 class Standby(_Row, frozen=True):
@@ -189,6 +204,7 @@ class GrantRow(_Row, frozen=True):
 
     #: Offset of the `NodeRequested`.
     grant: int
+    #: Empty while it waits for room in any pool.
     pool: str
     #: What is left of the slots.
     slots: int
@@ -197,6 +213,9 @@ class GrantRow(_Row, frozen=True):
     node: str = ""
     lineage: int = 0
     wake: Wake | None = None
+    #: What is left of processor and memory.
+    cpu_percent: int = 0
+    memory_mib: int = 0
 
 
 class SourceRow(_Row, frozen=True):

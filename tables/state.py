@@ -11,7 +11,7 @@ from typing import cast
 
 from sdk.contract.policy import Policy
 from sdk.contract.specs import needed_services
-from tables.room import NOTHING, Need, need_of, placed_spec_of
+from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
 from tables.rows import (
     ONLY,
     TABLES,
@@ -213,16 +213,18 @@ class State:
         else:
             self.open_orders.discard(row.order)
         dead = (row.replaces, row.replaces_lineage)
-        if row.replaces and self.replacement.get(dead, -1) <= row.order:
-            self.replacement[dead] = row.order
+        if row.replaces:
+            latest = self.orders.get(str(self.replacement.get(dead, row.order)))
+            if latest is None or latest.serves_from <= row.serves_from:
+                self.replacement[dead] = row.order
 
     def _index_grant(self, key: str, old: GrantRow | None, row: GrantRow | None) -> None:
         if old is not None and old.node:
             self.grants_of_node[old.node].discard(key)
-            self._occupy((old.node, old.lineage), Need(old.slots, 0, 0), "", sign=-1)
+            self._occupy((old.node, old.lineage), need_of_grant(old), "", sign=-1)
         if row is not None and row.node:
             self.grants_of_node.setdefault(row.node, set()).add(key)
-            self._occupy((row.node, row.lineage), Need(row.slots, 0, 0), "", sign=1)
+            self._occupy((row.node, row.lineage), need_of_grant(row), "", sign=1)
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
         were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
@@ -428,7 +430,7 @@ def granted_room(state: State, app: AppRow, node: str) -> Need:
     grant = state.grants.get(str(app.grant))
     if grant is None or grant.node != node or not is_kept(state, grant):
         return NOTHING
-    return Need(min(grant.slots, app.spec.slots), 0, 0)
+    return need_of_grant(grant).at_most(need_of(app.spec))
 
 
 def is_order_open(state: State, order: OrderRow) -> bool:

@@ -203,6 +203,8 @@ def node_status(state: State, row: NodeRow) -> str:
         return "silent"
     if row.quarantined:
         return "quarantined"
+    if row.spare and not row.cordoned:
+        return "spare"
     if row.emptying and taken_on(state, row.node).slots:
         return "emptying"
     return "cordoned" if row.cordoned else "active"

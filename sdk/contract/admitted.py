@@ -53,10 +53,14 @@ class NodeRequested(EventBase, frozen=True):
     """Somebody wants room on a node; the offset of this record is the grant that answers it."""
 
     request: str
+    #: Empty: any pool.
     pool: str
     slots: Whole
-    #: Only a node that is created for it will do.
+    #: Only a node that joins its pool after this will do: one that is created, or a spare that is taken.
     new: bool = False
+    #: Hundredths of a core, and MiB.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class NodeShutdownRequested(EventBase, frozen=True):
@@ -126,12 +130,17 @@ class WatchResumed(EventBase, frozen=True):
 
 
 class PoolConfigured(EventBase, frozen=True):
-    """How many nodes a pool has, and how many slots each new one gets."""
+    """How many nodes a pool has, within which bounds, how many stand by, and how many slots each new one gets."""
 
     request: str
     pool: str
     nodes: Whole
     slots: Whole
+    #: As in `ConfigurePool`.
+    nodes_min: Whole = 0
+    nodes_max: Whole = 0
+    spares: Whole = 0
+    register_within_ms: Whole = 0
 
 
 class PolicyChanged(EventBase, frozen=True):

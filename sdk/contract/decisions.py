@@ -43,6 +43,8 @@ class NodeOrdered(_Decision, frozen=True, kw_only=True):
     #: The dead node whose apps it takes over, and the lineage under which those were placed.
     replaces: str = ""
     replaces_lineage: Whole = 0
+    #: It is to stand by without apps until it is taken.
+    spare: bool = False
 
 
 class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):
@@ -77,10 +79,29 @@ class NodeReleased(_Decision, frozen=True, kw_only=True):
 
     node: str
     registration: Whole
+    #: Its pool has the nodes it ought to have: it was replaced meanwhile, and is taken away.
+    surplus: bool = False
 
 
 class NodeLeft(_Decision, frozen=True, kw_only=True):
     """A node that was to shut down is empty; it is taken away."""
+
+    node: str
+    registration: Whole
+
+
+class SpareTaken(_Decision, frozen=True, kw_only=True):
+    """A spare becomes an ordinary node at once: in the place of a dead one, or because its pool has too few."""
+
+    node: str
+    registration: Whole
+    #: The dead node whose apps it takes over, and the lineage under which those were placed.
+    replaces: str = ""
+    replaces_lineage: Whole = 0
+
+
+class SpareRetired(_Decision, frozen=True, kw_only=True):
+    """A pool has more spares than it ought to have; this one is taken away."""
 
     node: str
     registration: Whole
@@ -118,6 +139,9 @@ class NodeGranted(_Decision, frozen=True, kw_only=True):
     node: str
     registration: Whole
     slots: Whole
+    #: As in the `NodeRequested`.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class GrantRefused(_Decision, frozen=True, kw_only=True):

@@ -57,6 +57,8 @@ from sdk.contract.decisions import (
     PoolDegraded,
     PoolEnlarged,
     PoolHeldBack,
+    SpareRetired,
+    SpareTaken,
     TimerFired,
 )
 from sdk.contract.facts import (
@@ -129,6 +131,8 @@ __all__ = [
     "SourceForgotten",
     "SourceKind",
     "SourceReturned",
+    "SpareRetired",
+    "SpareTaken",
     "TimerFired",
     "WatchPaused",
     "WatchResumed",
@@ -142,6 +146,8 @@ Decision = (
     | NodeQuarantined
     | NodeReleased
     | NodeLeft
+    | SpareTaken
+    | SpareRetired
     | PoolHeldBack
     | PoolDegraded
     | PoolEnlarged
@@ -227,6 +233,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.quarantined.v1": (NodeQuarantined, "node"),
     "watchkeep.node.released.v1": (NodeReleased, "node"),
     "watchkeep.node.left.v1": (NodeLeft, "node"),
+    "watchkeep.spare.taken.v1": (SpareTaken, "node"),
+    "watchkeep.spare.retired.v1": (SpareRetired, "node"),
     "watchkeep.pool.held-back.v1": (PoolHeldBack, "pool"),
     "watchkeep.pool.degraded.v1": (PoolDegraded, "pool"),
     "watchkeep.pool.enlarged.v1": (PoolEnlarged, "pool"),
@@ -252,7 +260,7 @@ def subject_of(event: Event) -> str:
     field = _SUBJECT_FIELDS[type(event)]
     if not field:
         return "platform"
-    value = getattr(event, field)
+    value = getattr(event, field) or "platform"
     return value.app if isinstance(value, AppSpec) else str(value)
 
 

@@ -51,11 +51,14 @@ class CreateNode(_Request, frozen=True):
 class RequestNode(_Request, frozen=True):
     """Room on a node for whoever asks: on one that has it free, else on a new one."""
 
-    #: Empty: the only pool there is.
+    #: Empty: whichever has the room, else whichever may grow.
     pool: str = ""
     slots: Whole = 1
-    #: A node that is created for this request, whatever is free.
+    #: A node that joins its pool for this request, whatever is free: one that is created, or a spare.
     new: bool = False
+    #: Hundredths of a core, and MiB.
+    cpu_percent: Whole = 0
+    memory_mib: Whole = 0
 
 
 class ShutdownNode(_Request, frozen=True):
@@ -115,11 +118,19 @@ class ResumeWatch(_Request, frozen=True):
 
 
 class ConfigurePool(_Request, frozen=True):
-    """Set how many nodes a pool has, and the slots of each new one."""
+    """Set how many nodes a pool has, within which bounds, how many stand by, and the slots of each new one."""
 
     pool: str
     nodes: Whole
     slots: Whole = 4
+    #: Nobody can shut nodes down below this.
+    nodes_min: Whole = 0
+    #: Nodes it may have in all, spares and those being created included; 0: the policy's `pool_nodes_max`.
+    nodes_max: Whole = 0
+    #: Nodes that stand by without apps, to be taken when one dies or is asked for.
+    spares: Whole = 0
+    #: A new node must register within this; 0: the policy's `register_within_ms`.
+    register_within_ms: Whole = 0
 
 
 class ChangePolicy(_Request, frozen=True):

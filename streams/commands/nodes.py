@@ -26,9 +26,10 @@ from streams.commands.shared import (
 )
 from streams.render import clock, coloured, duration, node_view, node_views, nodes_table, to_json
 from streams.settings import Settings
+from tables.pools import nodes_in_pool
 
 if TYPE_CHECKING:
-    from sdk.contract.requests import Request
+    from sdk.contract.requests import Request, RequestNode
     from streams.asking import Conversation
     from streams.log_source import Entry
     from tables.fold import Outcome
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 #: How long a new node may take before we stop waiting, s: the policy's 60 s to register and a try after it.
 CREATE_WITHIN_S = 120.0
+_CPU = "Hundredths of a core that are needed."
+_MEMORY = "Memory that is needed."
 
 
 @click.group(cls=HelpfulGroup)
@@ -150,9 +153,10 @@ def create_nodes(
     Examples:
       python cli.py nodes create
       python cli.py nodes create --count 2 --no-wait
+      python cli.py nodes create --pool local
     """
     settings = settings_of(bootstrap_servers, prefix)
-    run(_create(settings, pool or settings.pool, count, timeout_s=timeout_s, no_wait=no_wait))
+    run(_create(settings, pool or settings.default_pool, count, timeout_s=timeout_s, no_wait=no_wait))
 
 
 async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: float, no_wait: bool) -> None:
@@ -163,11 +167,14 @@ async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: 
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
         answer = await talk.ask(CreateNode(pool, count), timeout_s=min(timeout_s, ANSWER_WITHIN_S))
         click.echo(f"{pool} is asked for {count} more (event {answer.offset})", err=True)
+        # Nodes that were missing before come first: they are somebody else's.
+        row = talk.state.pools[pool]
+        owed = max(0, row.nodes - count - nodes_in_pool(talk.state, pool, staying=True))
         if no_wait:
             return
 
         def created() -> list[str]:
-            return new_nodes(talk.state, pool, after=answer.offset)[:count]
+            return new_nodes(talk.state, pool, after=answer.offset, after_ms=answer.append_ms)[owed:][:count]
 
         done = await talk.until(lambda: len(created()) >= count, timeout_s=timeout_s)
         for node in created():
@@ -180,26 +187,35 @@ async def _create(settings: Settings, pool_name: str, count: int, *, timeout_s: 
             )
 
 
-def new_nodes(state: State, pool: str, *, after: int) -> list[str]:
-    """Nodes of a pool ordered after an offset that replace no other, in the order in which they registered."""
-    rows = [
-        row
-        for row in state.nodes.values()
-        if row.pool == pool and row.order > after and not state.orders[str(row.order)].replaces
-    ]
-    return [row.node for row in sorted(rows, key=lambda row: row.registration)]
+def new_nodes(state: State, pool: str, *, after: int, after_ms: int) -> list[str]:
+    """Nodes that joined a pool after an offset (and its time), in the order in which they were ordered or taken.
+
+    Without those that replace a node which died only then.
+    """
+    found = []
+    for row in state.nodes.values():
+        order = state.orders[str(row.order)]
+        dead = state.nodes.get(order.replaces)
+        is_replacement = dead is not None and dead.status == "down" and dead.since_ms >= after_ms
+        if row.pool == pool and order.serves_from > after and not row.spare and not is_replacement:
+            found.append((order.serves_from, row.node))
+    return [node for _, node in sorted(found)]
 
 
 @nodes.command("request")
 @click.option(
     "--slots", type=click.IntRange(min=1), default=1, show_default=True, help="Room that is needed."
 )
+@click.option("--cpu", "cpu_percent", type=click.IntRange(min=0), default=0, metavar="N", help=_CPU)
+@click.option("--memory", "memory_mib", type=click.IntRange(min=0), default=0, metavar="MIB", help=_MEMORY)
 @click.option("--new", "new", is_flag=True, help="A node of its own, however free the others are.")
-@click.option("--pool", "pool", metavar="NAME", help="The pool; the one of the settings if not given.")
+@click.option("--pool", "pool", metavar="NAME", help="The pool; any if not given.")
 @timeout_option(CREATE_WITHIN_S)
 @platform_options
 def request_node(
     slots: int,
+    cpu_percent: int,
+    memory_mib: int,
     new: bool,
     pool: str | None,
     timeout_s: float,
@@ -214,19 +230,23 @@ def request_node(
     Examples:
       python cli.py nodes request
       python cli.py nodes request --slots 2 --new
+      python cli.py nodes request --cpu 50 --memory 200 --pool local
     """
-    settings = settings_of(bootstrap_servers, prefix)
-    run(_request(settings, pool or settings.pool, slots, new=new, timeout_s=timeout_s))
-
-
-async def _request(settings: Settings, pool_name: str, slots: int, *, new: bool, timeout_s: float) -> None:
-    from sdk.contract.events import GrantRefused
     from sdk.contract.requests import RequestNode
+
+    settings = settings_of(bootstrap_servers, prefix)
+    wish = RequestNode(
+        _pool_of(pool) if pool else "", slots, new, cpu_percent=cpu_percent, memory_mib=memory_mib
+    )
+    run(_request(settings, wish, timeout_s=timeout_s))
+
+
+async def _request(settings: Settings, wish: RequestNode, *, timeout_s: float) -> None:
+    from sdk.contract.events import GrantRefused
     from streams.asking import ANSWER_WITHIN_S, open_conversation
 
     refusals: list[str] = []
     async with open_conversation(settings.bootstrap, settings.prefix) as talk:
-        wish = RequestNode(_pool_of(pool_name), slots, new)
         grant = (await talk.ask(wish, timeout_s=min(timeout_s, ANSWER_WITHIN_S))).offset
 
         def note(entry: Entry, outcome: Outcome) -> None:

@@ -103,8 +103,9 @@ def where_up_runs(settings: Settings) -> Settings:
     if find_holder(settings.data_path) is None:
         return settings
     try:
-        told = msgspec.json.decode((settings.data_path / "provisioner.json").read_bytes(), type=_Told)
-    except (OSError, msgspec.MsgspecError):
+        config = next(settings.data_path.glob("provisioner*.json"))
+        told = msgspec.json.decode(config.read_bytes(), type=_Told)
+    except (StopIteration, OSError, msgspec.MsgspecError):
         return settings
     if (told.bootstrap, told.prefix) == (settings.bootstrap, settings.prefix):
         return settings

@@ -23,6 +23,7 @@ from streams.local.jars import cache_dir, is_fetched, kafka_dir, read_lock, veri
 from streams.local.ports import is_port_free
 from streams.local.probe import probe_any
 from streams.local.rundir import find_holder, find_leftovers, read_run
+from streams.pool_plans import plan_pools
 from streams.settings import PROJECT_ROOT, Settings
 
 PYTHON_MIN: Final = (3, 11)
@@ -114,9 +115,21 @@ def check_java(settings: Settings) -> Finding:
     return Finding("java", "ok" if done.returncode == 0 else "unhealthy", line)
 
 
+def check_pools(settings: Settings) -> Finding:
+    """Can each pool be made as the settings say; what it is made of."""
+    shown = []
+    for plan in plan_pools(settings):
+        config = plan.config
+        spares = f" and {plan.spares} spares" if plan.spares else ""
+        first, last = config["port_base"], config.get("port_last")
+        ports = f"ports {first} to {last}" if last else f"ports from {first}"
+        shown.append(f"{plan.name}: {plan.nodes} nodes{spares}, {config['provider']}, {config['ip']} {ports}")
+    return Finding("pools", "ok", "; ".join(shown))
+
+
 def check_docker(settings: Settings) -> Finding:
     """Can nodes run apps as containers."""
-    is_wanted = settings.docker or settings.provider == "docker"
+    is_wanted = any("docker" in plan.config for plan in plan_pools(settings))
     where = settings.docker_host or os.environ.get("DOCKER_HOST") or "the usual socket"
     try:
         import docker
@@ -207,6 +220,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
     check_python,
     check_disk_space,
     check_java,
+    check_pools,
     check_docker,
     check_kafka_files,
     check_ports,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from streams.commands import CANNOT_REACH_KAFKA, CommandError
+from streams.commands import CANNOT_REACH_KAFKA, USAGE, CommandError
 from streams.local import supervise
 from streams.local.broker import check_disk
 from streams.local.probe import probe_any
@@ -25,6 +25,9 @@ DOWN_TIMEOUT_S: Final = 90.0
 
 #: Seconds to wait for somebody else's Kafka before giving up.
 _CLUSTER_TIMEOUT_S: Final = 5.0
+
+#: Seconds to read some files with a fresh interpreter, on a busy machine.
+_CHECK_TIMEOUT_S: Final = 30.0
 
 _POLL_S: Final = 0.05
 
@@ -51,8 +54,31 @@ def prepare(settings: Settings, screen: Screen, *, demo: bool) -> tuple[Path, in
     else:
         _check_cluster(settings.bootstrap)
     plan = data_dir / "plan.json"
-    supervise.write_plan(plan, plan_children(settings, broker, demo=demo), data_dir)
+    children = plan_children(settings, broker, demo=demo)
+    if settings.pools:
+        check_provisioners(settings)
+    supervise.write_plan(plan, children, data_dir)
     return plan, lock
+
+
+def check_provisioners(settings: Settings) -> None:
+    """Let the agents' own check read what their provisioners will be told.
+
+    Raises:
+        CommandError: with the sentence of that check.
+    """
+    configs = sorted(str(path) for path in settings.data_path.glob("provisioner*.json"))
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.check_config", *configs],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_CHECK_TIMEOUT_S,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it says nothing"]
+        raise CommandError(f"A pool cannot be made as its table says: {lines[-1]}.", USAGE)
 
 
 def run_in_foreground(settings: Settings, plan: Path, lock: int) -> None:

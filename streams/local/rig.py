@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
@@ -36,6 +35,7 @@ from streams.local.processes import MARK_ENV, run_mark
 from streams.local.rig_children import CopyWatch, Minded, Running, kill_marked, running_copies
 from streams.local.rig_log import Heard, RigLog, Seen
 from streams.local.stack import plan_children
+from streams.pool_plans import plan_pools
 from streams.settings import Settings
 from streams.topics import ensure_topics
 from streams.verifying import verify
@@ -88,9 +88,12 @@ class Rig:
         self.mark = run_mark(self.folder)
         self.log = RigLog(self.bootstrap, self.prefix)
         self.workers: dict[str, Minded] = {}
-        self.provisioner: Minded | None = None
+        #: By the name of their process.
+        self.provisioners: dict[str, Minded] = {}
         self._via = via or bootstrap
-        self._settings = {"log_level": log_level, **settings}
+        self._settings: dict[str, object] = {"log_level": log_level, **settings}
+        #: The pools whose nodes it runs.
+        self.pools: list[str] = [POOL]
         self._is_closed = False
 
     def __enter__(self) -> Self:
@@ -100,6 +103,10 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+    def set(self, key: str, value: object) -> None:
+        """Give a setting that depends on the rig, such as ports, before it starts."""
+        self._settings[key] = value
 
     # --- life ---------------------------------------------------------------------------------------
 
@@ -124,7 +131,7 @@ class Rig:
         self.log.start()
         self._plan(workers)
         if not provisioner:
-            self.provisioner = None
+            self.provisioners.clear()
         for minded in self.minded:
             minded.start()
         if policy:
@@ -157,7 +164,12 @@ class Rig:
     @property
     def minded(self) -> list[Minded]:
         """Every process that the rig keeps running."""
-        return [*self.workers.values(), *([self.provisioner] if self.provisioner else [])]
+        return [*self.workers.values(), *self.provisioners.values()]
+
+    @property
+    def provisioner(self) -> Minded | None:
+        """The provisioner of the only pool, or of the first."""
+        return next(iter(self.provisioners.values()), None)
 
     def _plan(self, workers: int) -> None:
         settings = Settings(
@@ -171,6 +183,7 @@ class Rig:
             session_heartbeat_ms=750,
             **self._settings,  # type: ignore[arg-type]  # checked by the children
         )
+        self.pools = [pool_id(plan.name) for plan in plan_pools(settings)]
         logs = self.folder / "logs"
         logs.mkdir(exist_ok=True)
         for child in plan_children(settings, None, demo=False):
@@ -178,15 +191,10 @@ class Rig:
                 continue
             env = {**child.env, MARK_ENV: self.mark}
             minded = Minded(child.argv, env=env, cwd=child.cwd or ".", log=logs / f"{child.name}.log")
-            if child.name == "provisioner":
-                self._set_ports(Path(child.argv[-1]))
-                self.provisioner = minded
+            if child.name.startswith("provisioner"):
+                self.provisioners[child.name] = minded
             else:
                 self.workers[child.name] = minded
-
-    def _set_ports(self, config: Path) -> None:
-        written = json.loads(config.read_text(encoding="utf-8"))
-        config.write_text(json.dumps({**written, "port_base": self.port_base}), encoding="utf-8")
 
     # --- asking -------------------------------------------------------------------------------------
 
@@ -308,10 +316,13 @@ class Rig:
         return self.wait(lambda _: self._agent_pid(node), what=f"the pid of {node} in a report of its pool")
 
     def _agent_pid(self, node: str) -> int:
-        newest = self.log.newest(POOL)
-        if newest is None or not isinstance(newest.said, PoolReport):
-            return 0
-        return next((entry.pid for entry in newest.said.nodes if entry.node == node), 0)
+        for pool in self.pools:
+            newest = self.log.newest(pool)
+            nodes = newest.said.nodes if newest is not None and isinstance(newest.said, PoolReport) else []
+            for entry in nodes:
+                if entry.node == node:
+                    return entry.pid
+        return 0
 
     def app_pid(self, app: str) -> int:
         """The process of the generation in force, as its agent reports it."""

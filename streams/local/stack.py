@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec
+from streams.pool_plans import PoolPlan, plan_pools
 from streams.settings import PROJECT_ROOT, Settings, resolved_environment
 
 #: A worker commits, flushes and leaves its group when it stops: up to 8 s seen under load.
@@ -57,7 +58,7 @@ def plan_children(settings: Settings, broker: LocalBroker | None, *, demo: bool)
     children += [
         _python(settings, "topics", ["-m", "streams.topics"], stage=_TOPICS, once=True),
         *(_worker(settings, number) for number in range(1, settings.workers + 1)),
-        _provisioner(settings),
+        *_provisioners(settings),
         _python(settings, "seed", seed, stage=_SEEDS, once=True),
     ]
     return children
@@ -104,32 +105,30 @@ def _worker(settings: Settings, number: int) -> ChildSpec:
     )
 
 
-def _provisioner(settings: Settings) -> ChildSpec:
-    config = settings.data_path / "provisioner.json"
-    write_provisioner_config(settings, config)
-    spec = _python(
-        settings, "provisioner", ["-m", "agents.provisioner", "--config", str(config)], stage=_PROVISIONER
-    )
-    return spec._replace(grace_s=_PROVISIONER_GRACE_S, note=f"pool {settings.pool}")
+def _provisioners(settings: Settings) -> list[ChildSpec]:
+    """One provisioner for each pool."""
+    plans = plan_pools(settings)
+    kept = {provisioner_name(settings, plan) for plan in plans}
+    settings.data_path.mkdir(parents=True, exist_ok=True)
+    for old in settings.data_path.glob("provisioner*.json"):
+        # Of a pool that is no longer in the settings; its book stays under `pools/`.
+        if old.stem not in kept:
+            old.unlink()
+    return [_provisioner(settings, plan) for plan in plans]
 
 
-def write_provisioner_config(settings: Settings, path: Path) -> None:
-    """Write the configuration of the provisioner; `agents.settings.PoolConfig` says what may stand in it."""
-    config: dict[str, object] = {
-        "bootstrap": settings.bootstrap,
-        "data_dir": str(settings.data_path),
-        "pool": settings.pool,
-        "ip": settings.node_ip,
-        "port_base": settings.node_port_base,
-        "prefix": settings.prefix,
-        "provider": settings.provider,
-        "container": {"image": settings.node_image},
-        "log_level": settings.log_level,
-        "restart_agents": settings.restart_agents,
-    }
-    if settings.docker or settings.provider == "docker":
-        config["docker"] = {"host": settings.docker_host}
-    path.write_text(json.dumps(config), encoding="utf-8")
+def provisioner_name(settings: Settings, plan: PoolPlan) -> str:
+    """Name of the provisioner of a pool, and of its configuration and log."""
+    return f"provisioner-{plan.name}" if settings.pools else "provisioner"
+
+
+def _provisioner(settings: Settings, plan: PoolPlan) -> ChildSpec:
+    name = provisioner_name(settings, plan)
+    config = settings.data_path / f"{name}.json"
+    # What may stand in it: `agents.settings.PoolConfig`.
+    config.write_bytes(msgspec.json.format(msgspec.json.encode(plan.config)))
+    spec = _python(settings, name, ["-m", "agents.provisioner", "--config", str(config)], stage=_PROVISIONER)
+    return spec._replace(grace_s=_PROVISIONER_GRACE_S, note=f"pool {plan.name}")
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -41,6 +41,9 @@ def call(*arguments: str) -> Result:
     "arguments",
     [
         "nodes list",
+        "pools list",
+        "pools show local",
+        "pools set local --spares 1",
         "nodes show node-127.0.0.1_1",
         "nodes create",
         "nodes request",
@@ -292,10 +295,11 @@ def test_new_nodes_are_those_ordered_after_the_request() -> None:
     log = Log()
     log.start(nodes=1)
     asked = log.want_node()
+    asked_ms = log.now_ms
     node = log.add_node(8090)
 
-    assert new_nodes(log.state, "pool-local", after=asked) == [node]
-    assert new_nodes(log.state, "pool-local", after=log.end) == []
+    assert new_nodes(log.state, "pool-local", after=asked, after_ms=asked_ms) == [node]
+    assert new_nodes(log.state, "pool-local", after=log.end, after_ms=log.now_ms) == []
 
 
 def test_restart_is_settled_by_a_newer_copy_only() -> None:

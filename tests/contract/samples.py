@@ -101,6 +101,7 @@ EVENTS: dict[str, e.Event] = {
     "app-restart-requested": e.AppRestartRequested("request-3", _APP),
     "nodes-requested": e.NodesRequested("request-4", "pool-home", 2),
     "node-requested": e.NodeRequested("request-11", "pool-home", 2, new=True),
+    "node-requested-needs": e.NodeRequested("request-11", "", 2, cpu_percent=150, memory_mib=300),
     "node-requested-plain": e.NodeRequested("request-11", "pool-home", 1),
     "node-shutdown-requested": e.NodeShutdownRequested("request-5", _NODE),
     "node-cordoned": e.NodeCordoned("request-11", _NODE),
@@ -113,6 +114,7 @@ EVENTS: dict[str, e.Event] = {
     "watch-paused": e.WatchPaused("request-15", _NODE, 1_800_000),
     "watch-resumed": e.WatchResumed("request-16", "platform"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
+    "pool-configured-bounds": e.PoolConfigured("request-8", "pool-home", 3, 4, 2, 6, 1, 600_000),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
@@ -122,17 +124,27 @@ EVENTS: dict[str, e.Event] = {
         **_FULL, pool="pool-home", slots=4, port_floor=8104, replaces=_NODE, replaces_lineage=9
     ),
     "node-ordered-plain": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1),
+    "node-ordered-spare": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1, spare=True),
     "node-order-withdrawn": e.NodeOrderWithdrawn(**_FULL, order=7, pool="pool-home", reason="late"),
     "node-declared-down": e.NodeDeclaredDown(
         **_FULL, node=_NODE, registration=9, reason="silent", destroy=True
     ),
     "node-quarantined": e.NodeQuarantined(**_FULL, node=_NODE, registration=9, failures=3),
     "node-released": e.NodeReleased(**_FULL, node=_NODE, registration=9),
+    "node-released-surplus": e.NodeReleased(**_FULL, node=_NODE, registration=9, surplus=True),
     "node-left": e.NodeLeft(**_FULL, node=_NODE, registration=9),
+    "spare-taken": e.SpareTaken(
+        **_FULL, node=_NODE, registration=9, replaces="node-10.0.0.1_8102", replaces_lineage=8
+    ),
+    "spare-taken-plain": e.SpareTaken(**_BASIS, node=_NODE, registration=9),
+    "spare-retired": e.SpareRetired(**_FULL, node=_NODE, registration=9),
     "pool-held-back": e.PoolHeldBack(**_FULL, pool="pool-home", strikes=2),
     "pool-degraded": e.PoolDegraded(**_FULL, pool="pool-home", strikes=5),
     "pool-enlarged": e.PoolEnlarged(**_FULL, pool="pool-home", grant=44, nodes=4),
     "node-granted": e.NodeGranted(**_FULL, grant=44, node=_NODE, registration=9, slots=2),
+    "node-granted-needs": e.NodeGranted(
+        **_FULL, grant=44, node=_NODE, registration=9, slots=2, cpu_percent=150, memory_mib=300
+    ),
     "grant-refused": e.GrantRefused(**_FULL, grant=44, pool="pool-home", reason="it is full"),
     "grant-expired": e.GrantExpired(**_FULL, grant=44, node=_NODE, reason="unused"),
     "app-placed": e.AppPlaced(
@@ -271,6 +283,7 @@ REQUESTS: dict[str, r.Request] = {
     "run-app-placing": r.RunApp(PLACING),
     "run-app-granted": r.RunApp(AppSpec("service-db", ["db"]), 44),
     "request-node": r.RequestNode("pool-home", 2, new=True),
+    "request-node-needs": r.RequestNode("", 2, cpu_percent=150, memory_mib=300),
     "request-node-plain": r.RequestNode(),
     "stop-app": r.StopApp(_APP),
     "restart-app": r.RestartApp(_APP),
@@ -287,6 +300,9 @@ REQUESTS: dict[str, r.Request] = {
     "pause-watch": r.PauseWatch(_NODE, 1_800_000),
     "resume-watch": r.ResumeWatch(""),
     "configure-pool": r.ConfigurePool("home", 3, 8),
+    "configure-pool-bounds": r.ConfigurePool(
+        "home", 3, 8, nodes_min=2, nodes_max=6, spares=1, register_within_ms=600_000
+    ),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}
     ),

@@ -20,7 +20,7 @@ from tests.simulation.differences import (
     is_registered,
     said_of,
 )
-from tests.simulation.healing import unhealed
+from tests.simulation.healing import spare_left, unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
@@ -216,6 +216,9 @@ class Checks(LogRules, Truth):
         if key in self.started and copy.app not in self._may_park and not copy.node.was_parked:
             self.fail("a copy is started once", f"{key}")
         self.started.add(key)
+        host = self.state.nodes.get(copy.node.name)
+        if host is not None and host.status == "active" and host.spare:
+            self.fail("a spare runs no app", f"{key}")
         if any(app == key[0] and gen == key[1] and node != key[2] for app, gen, node in self.started):
             self.fail("a generation has one node", f"{key}")
         if row.generation > copy.generation and self.able_ms(copy.node) > SUPERSEDED_MS:
@@ -300,6 +303,7 @@ class Checks(LogRules, Truth):
 
     def decided(self, state: State, witness: Witness, decisions: list[e.Decision]) -> None:
         """Fold a batch of decisions aside, decide again: that ends, and nothing is dropped."""
+        self._fail_if(spare_left(state, witness, decisions))
         if self.chance.random() > self.world.again_share:
             return
         aside = State()

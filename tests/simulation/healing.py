@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from sdk.contract import events as e
 from tables.orders import orders_for
+from tables.pools import is_takeable, nodes_in_pool, nodes_max, spares_of
 from tables.state import State
+from tables.witness import Witness
 from tests.simulation.differences import plain
 from tests.simulation.sim_views import view_fault
 
@@ -38,13 +41,17 @@ def _unhealed_pool(state: State) -> str:
         active = [
             row
             for row in state.nodes.values()
-            if row.pool == pool.pool and row.status == "active" and not row.draining
+            if row.pool == pool.pool and row.status == "active" and not row.draining and not row.spare
         ]
         # More than wanted is allowed: a node that came back serves as a free one.
         if pool.silent:
             return f"{pool.pool} has a silent provisioner"
         if len(active) < pool.nodes or any(row.silent for row in active):
             return f"{pool.pool} has {len(active)} of {pool.nodes} nodes"
+        ready = [row for row in spares_of(state, pool.pool) if is_takeable(row)]
+        is_full = nodes_in_pool(state, pool.pool) >= nodes_max(state, pool)
+        if len(ready) > pool.spares or (len(ready) < pool.spares and not is_full):
+            return f"{pool.pool} has {len(ready)} of {pool.spares} spares"
     return ""
 
 
@@ -67,3 +74,14 @@ def _unpublished(checks: "Checks") -> str:
         return "letters wait"
     fault = view_fault(world)
     return f"the view: {fault}" if fault else ""
+
+
+def spare_left(state: State, witness: Witness, decisions: list[e.Decision]) -> tuple[str, str] | None:
+    """What is wrong if an ordinary node is ordered while a spare stands by that was heard."""
+    gone = {getattr(decision, "node", "") for decision in decisions}
+    for order in decisions:
+        if isinstance(order, e.NodeOrdered) and not order.spare:
+            for spare in spares_of(state, order.pool):
+                if is_takeable(spare) and spare.node not in gone and witness.confirm_heard(spare.node):
+                    return "spares are taken first", f"{order} while {spare.node} stands by"
+    return None

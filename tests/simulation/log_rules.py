@@ -17,6 +17,7 @@ from sdk.contract.policy import Policy
 from tables.fold import Meta, Outcome, fold, fold_garbage
 from tables.invariants import check_invariants
 from tables.orders import orders_for
+from tables.pools import nodes_in_pool, nodes_max
 from tables.rows import Row, decode_row, encode_row
 from tables.state import State
 from tests.simulation.silence_check import Heard, silence_fault
@@ -115,6 +116,11 @@ class LogRules:
             self._term = meta.offset
         if getattr(event, "term", self._term) != self._term:
             found.append(Finding("decisions count in their term", f"{event} in term {self._term}"))
+        if isinstance(event, e.NodeOrdered):
+            pool = self.state.pools[event.pool]
+            count, most = nodes_in_pool(self.state, event.pool), nodes_max(self.state, pool)
+            if count > most:
+                found.append(Finding("a pool keeps to its maximum", f"{count} of {most} after {event}"))
         request = getattr(event, "request", "")
         if request and request in self._requests:
             found.append(Finding("a request counts once", f"{event}"))

@@ -102,6 +102,23 @@ def _cut_node(world: World, chance: Random) -> None:
         world.cut(node.machine, up=up, down=down, for_ms=for_ms)
 
 
+def _fault_spare(world: World, chance: Random) -> None:
+    """A spare dies or hangs, perhaps in the moment in which it is needed."""
+    state = world.checks.state
+    spares = [node for node in _nodes(world) if (row := state.nodes.get(node.name)) is not None and row.spare]
+    if not spares:
+        return
+    spare = chance.choice(spares)
+    others = [node for node in _nodes(world) if node is not spare]
+    if others and chance.random() < 0.5:
+        chance.choice(others).crash(apps=True)
+    if chance.random() < 0.5:
+        spare.crash(apps=True)
+    else:
+        assert spare.agent is not None
+        _pause(world, spare, [spare.agent], chance.choice([3_000, 15_000]))
+
+
 def _fault_provisioner(world: World, chance: Random) -> None:
     agent, provider = world.provider.agent, world.provider
     assert agent is not None
@@ -181,6 +198,7 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     "crash agent": _crash_agent,
     "pause node": _pause_node,
     "cut node": _cut_node,
+    "spare": _fault_spare,
     "provisioner": _fault_provisioner,
     "park": _park,
     "app": _fault_app,

@@ -5,6 +5,7 @@ from random import Random
 
 from sdk.contract.requests import (
     ChangePolicy,
+    ConfigurePool,
     ConfirmNodeDown,
     CordonNode,
     CreateNode,
@@ -115,10 +116,19 @@ def _ask_pause(world: World, chance: Random) -> None:
         world.ask(PauseWatch(subject, chance.choice([1_000, 8_000, 20_000, 40_000])))
 
 
+def _ask_pool(world: World, chance: Random) -> None:
+    """A pool gets more spares or fewer."""
+    for pool in world.checks.state.pools.values():
+        spares = chance.choice([0, 1, 2])
+        wish = ConfigurePool(pool.pool, pool.nodes, pool.slots, pool.nodes_min, pool.nodes_max, spares)
+        world.ask(wish)
+
+
 KINDS: dict[str, Callable[[World, Random], None]] = {
     "ask app": _ask_app,
     "ask nodes": _ask_nodes,
     "ask pause": _ask_pause,
     "ask policy": _ask_policy,
     "ask room": _ask_room,
+    "ask pool": _ask_pool,
 }

@@ -136,7 +136,7 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
     loop.run_until(begin_ms + 3_000)
     if scaled:
         world.ask(ChangePolicy({**SCALED, "pool_nodes_max": world.size.nodes_max + SPARE_NODES}))
-    world.ask(ConfigurePool("home", world.size.nodes, 4))
+    world.ask(_pool(world))
     wishes = []
     for number in range(world.size.apps):
         isolation = "stop" if chance.random() < 0.3 else "keep"
@@ -159,6 +159,19 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
         strike(world, fault)
     loop.run_until(begin_ms + BEGIN_MS + chaos_ms)
     _heal(world, HEAL_SCALED_MS if scaled else HEAL_MS)
+
+
+def _pool(world: World) -> ConfigurePool:
+    """The pool of a seed: half of them with spares, and some that keep a minimum or have a maximum of their own."""
+    chance, size = Random(f"pool/{world.seed}"), world.size
+    return ConfigurePool(
+        "home",
+        size.nodes,
+        4,
+        nodes_min=chance.choice([0, size.nodes_min]),
+        nodes_max=chance.choice([0, size.nodes_max + SPARE_NODES]),
+        spares=chance.choice([0, 0, 1, 2]),
+    )
 
 
 def _heal(world: World, within_ms: int) -> None:

@@ -179,7 +179,8 @@ class Chaos:
 
     def _room(self) -> e.Event:
         slots, new = self.rng.choice((1, 1, 2, 3, 4)), self.rng.random() < 0.3
-        return e.NodeRequested(self._request(), self._pool(), slots, new)
+        pool = self.rng.choice(("", self._pool(), self._pool()))
+        return e.NodeRequested(self._request(), pool, slots, new, self.rng.choice((0, 0, 30)))
 
     def _shutdown(self) -> e.Event:
         return e.NodeShutdownRequested(self._request(), self._node())
@@ -204,7 +205,10 @@ class Chaos:
         return e.WatchPaused(self._request(), subject, self.rng.choice((0, 1_000, 20_000)))
 
     def _configure(self) -> e.Event:
-        return e.PoolConfigured(self._request(), self._pool(), self.rng.randint(0, 4), 3)
+        draw = self.rng.randint
+        return e.PoolConfigured(
+            self._request(), self._pool(), draw(0, 4), 3, draw(0, 2), draw(0, 5), self.rng.choice((0, 1, 2))
+        )
 
     def _policy(self) -> e.Event:
         policy = Policy(
@@ -232,6 +236,25 @@ class Chaos:
         return e.NodeOrdered(
             **self._basis(), pool=self._pool(), slots=3, port_floor=1, replaces=node, replaces_lineage=lineage
         )
+
+    def _spare_ordered(self) -> e.Event:
+        return e.NodeOrdered(**self._basis(), pool=self._pool(), slots=3, port_floor=1, spare=True)
+
+    def _spare_taken(self) -> e.Event:
+        node, dead = self._node(), self.rng.choice(("", self._node()))
+        row, lost = self.state.nodes.get(node), self.state.nodes.get(dead)
+        return e.SpareTaken(
+            **self._basis(),
+            node=node,
+            registration=self._offset(row.registration if row else 0),
+            replaces=dead,
+            replaces_lineage=lost.lineage if lost else 0,
+        )
+
+    def _spare_retired(self) -> e.Event:
+        node = self._node()
+        row = self.state.nodes.get(node)
+        return e.SpareRetired(**self._basis(), node=node, registration=row.registration if row else 0)
 
     def _withdrawn(self) -> e.Event:
         order = self._one(self.state.open_orders, 1)
@@ -292,6 +315,7 @@ class Chaos:
             node=node,
             registration=self._offset(row.registration if row else 0),
             slots=known.slots if known else 1,
+            cpu_percent=known.cpu_percent if known else 0,
         )
 
     def _grant_refused(self) -> e.Event:
@@ -381,7 +405,8 @@ _FACTS_AND_REQUESTS = (
     "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
-    *("ordered",) * 3, "withdrawn", *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
+    *("ordered",) * 3, "spare_ordered", "spare_taken", "spare_taken", "spare_retired", "withdrawn",
+    *("down",) * 3, "quarantined", "prepared", "prepared", "standby_dropped",
     "left", "pool_held", "pool_degraded", "enlarged", *("granted",) * 2, "grant_refused", "grant_expired",
     *("placed",) * 4, *("app_down",) * 2, "app_held", "gave_up", "finished",
     "pending", "engaged", "released",

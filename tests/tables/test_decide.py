@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdk.contract.events import AppPlaced, NodeDeclaredDown, NodeOrdered, PlannerStarted
 from tables.decide import decide
-from tables.fold_nodes import nodes_in_pool
+from tables.pools import nodes_in_pool, nodes_max
 from tables.state import State, used_slots
 from tests.tables.chaos import planned_log
 from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
@@ -110,7 +110,7 @@ def test_a_pool_is_never_ordered_over_its_wish(seed: int) -> None:
         _fold_decisions(copy, witness)
         for pool, row in copy.pools.items():
             assert nodes_in_pool(copy, pool, staying=True) <= max(row.nodes, before[pool])
-            assert nodes_in_pool(copy, pool) <= max(copy.policy.pool_nodes_max, nodes_in_pool(state, pool))
+            assert nodes_in_pool(copy, pool) <= max(nodes_max(copy, row), nodes_in_pool(state, pool))
 
 
 @_MANY

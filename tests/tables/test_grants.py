@@ -4,13 +4,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.contract import events as e
+from sdk.contract.codec import Asked
 from sdk.contract.policy import Policy
 from sdk.contract.requests import ConfigurePool, RequestNode, RunApp, ShutdownNode, StopApp
 from sdk.contract.specs import AppSpec
+from tables.admit import admit
 from tables.decide import decide
+from tables.invariants import check_invariants
 from tables.state import State, used_slots
 from tests.tables.chaos import planned_log
-from tests.tables.entries import Entry, fold_entry, saved_and_loaded
+from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
 from tests.tables.virtual import POOL
 from tests.tables.world import World, begin
 
@@ -244,3 +247,114 @@ def test_every_request_is_answered_once(seed: int) -> None:
         ]
         assert len(set(answered)) == len(answered)
         assert not [key for key, row in state.grants.items() if not row.node and int(key) in answered]
+
+
+# --- several pools --------------------------------------------------------------------------------------
+
+
+class _Pools:
+    """Two pools of one node each, in a fold of their log, with a witness that has heard everybody."""
+
+    def __init__(self, *, most: int = 0) -> None:
+        self.state = State()
+        self.append(e.PlannerStarted("writer-1", 1))
+        for number, name in enumerate(("away", "home")):
+            pool = f"pool-{name}"
+            self.append(e.PoolConfigured(f"request-{name}", pool, 1, 4, nodes_max=most))
+            self.append(e.ProvisionerRegistered(pool, f"claim-{name}", 0, "boot", e.Position(0, number)))
+            self.node(pool, 8_101 + number)
+
+    def append(self, event: e.Event) -> int:
+        """Fold one event, which must count; its offset."""
+        outcome = fold_entry(self.state, Entry(self.state.offset + 1, 1_000 * self.state.offset, event))
+        assert outcome.accepted, outcome.dropped
+        return self.state.offset
+
+    def node(self, pool: str, port: int, *, spare: bool = False) -> None:
+        """A node of the pool registers."""
+        basis = {"term": 0, "based_on": self.state.offset, "policy": -1}
+        order = self.append(e.NodeOrdered(**basis, pool=pool, slots=4, port_floor=1, spare=spare))
+        claim, at = f"claim-{port}", e.Position(0, port)
+        self.append(
+            e.NodeRegistered(
+                f"node-10.0.0.1_{port}",
+                claim,
+                order,
+                0,
+                "10.0.0.1",
+                port,
+                pool,
+                4,
+                [],
+                "boot",
+                at,
+                400,
+                1_000,
+            )
+        )
+
+    def ask(self, request: RequestNode) -> e.Event:
+        """What a request is answered with in the end: granted, refused, or the last decision about it."""
+        answer = admit(self.state, Asked(f"request-{self.state.offset}", request))
+        self.append(answer)
+        last: e.Event = answer
+        while decisions := decide(self.state, FakeWitness()):
+            for decision in decisions:
+                self.append(decision)
+                about = isinstance(decision, e.NodeGranted | e.GrantRefused | e.PoolEnlarged)
+                last = decision if about else last
+        return last
+
+
+def test_who_names_no_pool_gets_room_wherever_it_is() -> None:
+    """With one pool full, the other is asked; the fullest node that has the room is taken."""
+    pools = _Pools()
+    pools.ask(RequestNode("pool-away", 4))
+    granted = pools.ask(RequestNode(slots=3))
+    assert isinstance(granted, e.NodeGranted)
+    assert granted.node == "node-10.0.0.1_8102"
+
+
+def test_who_fits_nowhere_makes_a_pool_grow_that_may() -> None:
+    """A pool at its maximum is passed over, and with a spare in one the answer comes at once."""
+    pools = _Pools(most=1)
+    pools.append(e.PoolConfigured("more", "pool-home", 1, 4, nodes_max=3, spares=1))
+    pools.ask(RequestNode("pool-away", 4))
+    pools.ask(RequestNode("pool-home", 4))
+    enlarged = pools.ask(RequestNode(slots=2))
+    assert isinstance(enlarged, e.PoolEnlarged)
+    assert enlarged.pool == "pool-home"
+
+
+def test_who_fits_in_no_pool_is_told_of_each() -> None:
+    """The refusal says of every pool why."""
+    pools = _Pools(most=1)
+    pools.ask(RequestNode("pool-away", 4))
+    pools.ask(RequestNode("pool-home", 4))
+    refused = pools.ask(RequestNode(slots=2))
+    assert isinstance(refused, e.GrantRefused)
+    assert refused.reason == (
+        "no node of pool-away has 2 free slots, and it has all 1 nodes it may have; "
+        "no node of pool-home has 2 free slots, and it has all 1 nodes it may have"
+    )
+
+
+def test_processor_and_memory_are_kept_too() -> None:
+    """Room is taken in all its kinds, used by the app that comes with the grant, and what no node has is refused."""
+    pools = _Pools(most=1)
+    first = pools.ask(RequestNode("pool-home", 1, cpu_percent=300, memory_mib=600))
+    second = pools.ask(RequestNode("pool-home", 1, cpu_percent=200))
+    never = pools.ask(RequestNode("pool-home", 1, memory_mib=2_000))
+    assert isinstance(first, e.NodeGranted)
+    assert isinstance(second, e.GrantRefused)
+    assert isinstance(never, e.GrantRefused)
+    assert never.reason == (
+        "no node of pool-home has 1 slot and 2000 MiB free, and new ones have 4 slots, 4 cores and 1000 MiB"
+    )
+    app = AppSpec("application-a", ["run"], cpu_percent=300, memory_mib=600)
+    pools.append(e.AppSubmitted("run", app, first.grant))
+    for decision in decide(pools.state, FakeWitness()):
+        pools.append(decision)
+    assert pools.state.apps["application-a"].node == first.node
+    assert pools.state.grants == {}
+    assert check_invariants(pools.state) == []

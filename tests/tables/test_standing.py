@@ -2,9 +2,10 @@
 
 from sdk.contract import events as e
 from sdk.contract.policy import Policy
-from sdk.contract.requests import ConfirmNodeDown, CordonNode, RunApp, UncordonNode
+from sdk.contract.requests import ConfigurePool, ConfirmNodeDown, CordonNode, RunApp, UncordonNode
 from sdk.contract.specs import AppSpec
 from tables.views import node_status
+from tests.tables.virtual import POOL
 from tests.tables.world import World, begin
 
 _QUARANTINE_MS = 60_000
@@ -82,7 +83,7 @@ def _flap(world: World, times: int) -> str:
 
 
 def test_node_that_failed_three_times_in_ten_minutes_is_not_reused() -> None:
-    """After the third failure the node is in quarantine: it gets no apps, another is ordered, then it is free again."""
+    """After the third failure the node is in quarantine: no apps, another is ordered, in the end it goes."""
     world = begin(policy=_MAY_RETURN)
     node = _flap(world, 2)
     assert node_status(world.state, world.state.nodes[node]) == "active"
@@ -98,8 +99,22 @@ def test_node_that_failed_three_times_in_ten_minutes_is_not_reused() -> None:
     (released,) = world.of_type(e.NodeReleased)
     assert released.node == node
     assert world.state.nodes[node].recent_failures == []
+    assert released.surplus
+    world.run(5_000, lambda: world.state.nodes[node].status == "left")
+    assert len(world.active()) == world.state.pools[POOL].nodes
     assert _run_app(world, "last") in {row.node for row in world.active()}
     world.check_replay()
+
+
+def test_a_node_that_its_pool_lacks_serves_again_after_its_quarantine() -> None:
+    """While nodes are missing and none can be made, the one in quarantine is free again when its time is over."""
+    world = begin(policy=_MAY_RETURN)
+    node = _flap(world, 3)
+    world.pool.fails = True
+    world.ask(ConfigurePool("home", len(world.active()), 4))
+    world.run(_QUARANTINE_MS + 1_000, lambda: not world.state.nodes[node].quarantined)
+    assert [released.surplus for released in world.of_type(e.NodeReleased)] == [False]
+    assert node_status(world.state, world.state.nodes[node]) == "active"
 
 
 def test_failures_far_apart_are_no_reason() -> None:
