@@ -23,6 +23,7 @@ from sdk.contract.events import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceExpected,
     SourceForgotten,
 )
 from sdk.contract.ids import check_name, pool_id
@@ -34,6 +35,7 @@ from sdk.contract.requests import (
     CordonNode,
     CreateNode,
     DrainNode,
+    ExpectSource,
     ForgetSource,
     MoveApp,
     ReleaseBrake,
@@ -47,6 +49,7 @@ from sdk.contract.requests import (
 )
 from sdk.contract.specs import check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
+from tables.fold_sources import expectation_fault, is_forgettable
 from tables.state import State
 
 
@@ -158,9 +161,20 @@ def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
     return NodeDownConfirmed(request, wish.node)
 
 
+def _expect_source(state: State, request: str, wish: ExpectSource) -> Event:
+    kind, _, name = wish.source.partition("-")
+    if kind != "service":
+        raise RefusalError(f"source: {wish.source!r:.80} must begin with service-")
+    topic = wish.topic or name
+    check_name(name, what=kind)
+    if fault := expectation_fault(state, wish.source, topic):
+        raise RefusalError(fault)
+    return SourceExpected(request, wish.source, topic)
+
+
 def _forget_source(state: State, request: str, wish: ForgetSource) -> Event:
     _check_known(wish.source, state.sources, "lone source")
-    if not state.sources[wish.source].silent:
+    if not is_forgettable(state.sources[wish.source]):
         raise RefusalError(f"{wish.source} is alive: only a silent source can be forgotten")
     return SourceForgotten(request, wish.source)
 
@@ -200,6 +214,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     UncordonNode: _uncordon_node,
     DrainNode: _drain_node,
     ConfirmNodeDown: _confirm_down,
+    ExpectSource: _expect_source,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,
     ConfigurePool: _configure_pool,

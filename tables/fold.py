@@ -20,12 +20,13 @@ from tables.fold_control import CONTROL_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
+from tables.fold_sources import SOURCE_HANDLERS
 from tables.fold_standing import STANDING_HANDLERS
 from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 
 
 class Meta(NamedTuple):
@@ -59,6 +60,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **CONTROL_HANDLERS,
     **GRANT_HANDLERS,
     **STANDING_HANDLERS,
+    **SOURCE_HANDLERS,
     **MOVE_HANDLERS,
 }
 

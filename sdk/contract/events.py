@@ -28,6 +28,7 @@ from sdk.contract.admitted import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceExpected,
     SourceForgotten,
 )
 from sdk.contract.decisions import (
@@ -121,6 +122,7 @@ __all__ = [
     "Position",
     "ProvisionerRegistered",
     "RequestRefused",
+    "SourceExpected",
     "SourceFellSilent",
     "SourceForgotten",
     "SourceKind",
@@ -174,6 +176,7 @@ Event = (
     | NodeUncordoned
     | NodeDrainRequested
     | NodeDownConfirmed
+    | SourceExpected
     | SourceForgotten
     | BrakeReleaseRequested
     | PoolConfigured
@@ -204,6 +207,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
     "watchkeep.node.drain-requested.v1": (NodeDrainRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
+    "watchkeep.source.expected.v1": (SourceExpected, "source"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import msgspec
 
 from sdk.contract.ids import check_name
+from sdk.contract.topics import check_beats_topic
 from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
@@ -137,6 +138,8 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     affinity: str = ""
     #: Rather on a node with fewer copies of its own group.
     spread: bool = True
+    #: Topic that it beats into with the original heartbeat client, any record a beat; empty: it beats with the SDK.
+    beats: str = ""
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -151,6 +154,8 @@ def check_spec(spec: AppSpec) -> None:
     _check_files(spec)
     _check_driver(spec)
     _check_placing(spec)
+    if spec.beats:
+        check_beats_topic(spec.beats)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),
