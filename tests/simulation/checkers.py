@@ -24,6 +24,7 @@ from tests.simulation.healing import unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
+from tests.simulation.original_judge import original_fault, unfound_original
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
@@ -130,6 +131,8 @@ class Checks(LogRules, Truth):
                     return "no end of what lives", f"{event} but its process runs"
             case e.AppPlaced():
                 return self._judge_placement(event)
+            case e.SourceFellSilent(kind="lone"):
+                return original_fault(self, event)
             case _:
                 pass
         return None
@@ -278,6 +281,8 @@ class Checks(LogRules, Truth):
             silent_ms = world.loop.now_ms - max(heard_ms, self.log.true_ms(row.registration))
             if silent_ms > bound_ms:
                 self.fail("silence is found", f"{name} said nothing for {silent_ms} ms")
+        if fault := unfound_original(self, bound_ms):
+            self.fail("silence is found", fault)
 
     def _look_at_view(self) -> None:
         """In peace the view is right as far as it says that it is, now and then."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sdk.contract.requests import (
     ChangePolicy,
     ConfigurePool,
+    ExpectSource,
     ReleaseBrake,
     RestartApp,
     RunApp,
@@ -101,7 +102,8 @@ def run_seed(
     chance = Random(f"shape/{seed}")
     workers, supervised = chance.choice([2, 2, 3]), chance.random() < 0.5
     size = size or Size(nodes=chance.randint(4, 5), apps=chance.randint(3, 8))
-    world = World(seed, workers=workers, supervised=supervised, size=size, **how)
+    originals = Random(f"originals/{seed}").choice([0, 0, 1, 2])
+    world = World(seed, workers=workers, originals=originals, supervised=supervised, size=size, **how)
     checker = text = ""
     with simulated_shell(world), _without_gc():
         try:
@@ -140,6 +142,8 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
         isolation = "stop" if chance.random() < 0.3 else "keep"
         spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation)  # type: ignore[arg-type]
         world.ask(RunApp(spec))
+    for original in world.originals.all:
+        world.ask(ExpectSource(original.name, original.topic))
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)
         world.faults += 1

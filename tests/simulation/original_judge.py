@@ -1,0 +1,44 @@
+"""Judges of what the log says about original heartbeat clients, by what their topics held. Part of the simulator."""
+
+from typing import TYPE_CHECKING
+
+from sdk.contract import events as e
+from tables.views import is_source_alive
+
+if TYPE_CHECKING:
+    from tests.simulation.checkers import Checks
+
+#: How much longer than true time the log clock may have run: a step of the broker's clock, ms.
+CLOCK_MS = 2_000
+
+
+def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, str] | None:
+    """Whether a record stood in the topic of an accused service, newer than the limit, when the tick was appended."""
+    row, world = checks.state.sources.get(event.source), checks.world
+    if row is None or not row.topic:
+        return None
+    decided_ms = checks.heartbeats.arrived_ms(event.partition, event.until_offset)
+    if decided_ms < world.broker.late_until_ms + event.limit_ms:
+        # A tick that was under way for seconds says what was so when it was sent.
+        return None
+    age_ms = decided_ms - world.originals.written_ms(row.topic, decided_ms)
+    if age_ms < event.limit_ms - CLOCK_MS:
+        return "no silence of who beats", f"{event} but its topic got a record {age_ms} ms before"
+    return None
+
+
+def unfound_original(checks: "Checks", bound_ms: int) -> str:
+    """The first service that is not known, after so long in peace, as what it is; empty if there is none."""
+    world = checks.world
+    for original in world.originals.all:
+        row = checks.state.sources.get(original.name)
+        if row is None or not row.topic:
+            continue
+        begun_ms = max(world.topics_disturbed_ms, original.disturbed_ms, checks.log.true_ms(row.expectation))
+        beats = original.beats and row.topic == original.topic
+        if world.topics_cut or world.loop.now_ms - begun_ms < bound_ms or is_source_alive(row) == beats:
+            continue
+        return (
+            f"{original.name} {'beats' if beats else 'does not beat'} in {row.topic}, and is known as {row}"
+        )
+    return ""
