@@ -24,7 +24,7 @@ from tests.simulation.healing import unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
-from tests.simulation.original_judge import original_fault, unfound_original
+from tests.simulation.original_judge import original_fault, return_fault, unfound_original
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
@@ -133,6 +133,8 @@ class Checks(LogRules, Truth):
                 return self._judge_placement(event)
             case e.SourceFellSilent(kind="lone"):
                 return original_fault(self, event)
+            case e.SourceReturned(kind="lone"):
+                return return_fault(self, event)
             case _:
                 pass
         return None

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sdk.contract import events as e
+from sdk.contract.heartbeats import Beat
 from tables.views import is_source_alive
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 #: How much longer than true time the log clock may have run: a step of the broker's clock, ms.
 CLOCK_MS = 2_000
+#: Who was cut off once in so long, limit and all settling and some, had time to beat; a cut begins and ends.
+HELD_UP_MS = 45_000
+ONE_CUT = 2
 
 
 def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, str] | None:
@@ -24,6 +28,26 @@ def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, st
     age_ms = decided_ms - world.originals.written_ms(row.topic, decided_ms)
     if age_ms < event.limit_ms - CLOCK_MS:
         return "no silence of who beats", f"{event} but its topic got a record {age_ms} ms before"
+    original = next((each for each in world.originals.all if each.topic == row.topic), None)
+    calm_ms = decided_ms - max(world.broker_disturbed_ms, original.disturbed_ms if original else 0)
+    cuts = sum(at > decided_ms - HELD_UP_MS for at in world.topics_disturbed_at)
+    if original is not None and original.beats and calm_ms > HELD_UP_MS and cuts <= ONE_CUT:
+        return "no silence of who beats when it can", f"{event} but it was only cut off, {cuts} times"
+    return None
+
+
+def return_fault(checks: "Checks", event: e.SourceReturned) -> tuple[str, str] | None:
+    """Whether a bridged return rests on records that were bridged before: then it is of yesterday."""
+    row = checks.state.sources.get(event.source)
+    if row is None or not event.expectation or event.expectation != row.expectation:
+        return None
+    records = checks.heartbeats.records(event.partition)
+    now = records[event.offset].value
+    for record in records[: row.seen + 1]:
+        beat = record.value
+        is_bridged = isinstance(beat, Beat) and beat.expectation == event.expectation
+        if is_bridged and beat.source == event.source and beat.number >= now.number:
+            return "no return by old records", f"{event} with {now} after {beat}"
     return None
 
 
@@ -34,7 +58,11 @@ def unfound_original(checks: "Checks", bound_ms: int) -> str:
         row = checks.state.sources.get(original.name)
         if row is None or not row.topic:
             continue
-        begun_ms = max(world.topics_disturbed_ms, original.disturbed_ms, checks.log.true_ms(row.expectation))
+        begun_ms = max(
+            max(world.topics_disturbed_at, default=0),
+            original.disturbed_ms,
+            checks.log.true_ms(row.expectation),
+        )
         beats = original.beats and row.topic == original.topic
         if world.topics_cut or world.loop.now_ms - begun_ms < bound_ms or is_source_alive(row) == beats:
             continue

@@ -99,7 +99,7 @@ class World:
         self.faults = 0
         #: Nobody can write to, or ask about, the topics of original heartbeat clients.
         self.topics_cut = False
-        self.topics_disturbed_ms = self.loop.now_ms
+        self.topics_disturbed_at: list[int] = []
         self.originals = Originals(self, originals)
         #: Ends of the logs at which the view was found right.
         self.view_found: tuple[object, ...] = ()
@@ -230,12 +230,14 @@ class World:
 
     def cut_topics(self, *, for_ms: int) -> None:
         """The partitions of original clients are away; everything else is served."""
-        self.topics_cut, self.topics_disturbed_ms = True, self.loop.now_ms
+        self.topics_cut = True
+        self.topics_disturbed_at.append(self.loop.now_ms)
         self.loop.after(for_ms, self.mend_topics)
 
     def mend_topics(self) -> None:
         """They are served again."""
-        self.topics_cut, self.topics_disturbed_ms = False, self.loop.now_ms
+        self.topics_cut = False
+        self.topics_disturbed_at.append(self.loop.now_ms)
 
     def park(self, *, down_ms: int, up_ms: int) -> None:
         """`down`: workers and provisioner are told to stop; `up` after that."""
