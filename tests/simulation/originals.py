@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BEAT_EVERY_MS = 5_000
 #: A question without an answer is given up: `sdk.topic_counts.ANSWER_WITHIN_S`.
 ANSWER_WITHIN_MS = 1_000
+#: The longest that a client takes to find its topic again: with the pause to its next beat, less than the settling.
+RECONNECT_MS = 4_000
 
 
 class Original:
@@ -37,6 +39,7 @@ class Original:
         self._producer: Producer | None = None
         #: It runs and does not beat.
         self.hung = False
+        self._reconnect_ms = world.loop.chance.randint(0, RECONNECT_MS)
         #: Last time that a fault of this service began or ended.
         self.disturbed_ms = world.loop.now_ms
         self.start()
@@ -70,7 +73,9 @@ class Original:
         assert self._process is not None
         assert self._producer is not None
         self._process.after(BEAT_EVERY_MS, self._beat)
-        if not self.hung and not self._world.topics_cut:
+        # A client comes back when it tries again, not when its topic does.
+        back_ms = max(self._world.topics_disturbed_at, default=-RECONNECT_MS) + self._reconnect_ms
+        if not self.hung and not self._world.topics_cut and self._world.loop.now_ms >= back_ms:
             self._producer.send((self.topic, 0), None, b'"1"', lambda _: None)
 
 

@@ -52,7 +52,7 @@ def test_a_file_becomes_specs() -> None:
     [
         ("slots = 2", "slots = 0", "spec.toml, line 5, slots: 0 is out of range; allowed: 1 to 1000."),
         ("slots = 2", 'slots = "2"', "spec.toml, line 5, slots: Expected `int`, got `str`."),
-        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: affinity, command, constraints,"),
+        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: affinity, beats, command, constraints,"),
         ('LEVEL = "3"', "LEVEL = 3", "spec.toml, line 7, env: Expected `str`, got `int`."),
         ("count = 2", "count = -1", "spec.toml, line 4, count: -1 is out of range; allowed: 0 to 1000."),
         ('"service"', '"daemon"', "line 12, kind: 'daemon' is unknown; allowed: application, service."),
