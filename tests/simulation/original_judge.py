@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: How much longer than true time the log clock may have run: a step of the broker's clock, ms.
 CLOCK_MS = 2_000
+#: A record this new may not be known to a tick: what that says is up to 500 ms old, and it was on its way itself.
+UNSEEN_MS = 1_500
 #: Who was cut off once in so long, limit and all settling and some, had time to beat; a cut begins and ends.
 HELD_UP_MS = 45_000
 ONE_CUT = 2
@@ -25,7 +27,7 @@ def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, st
     if decided_ms < world.broker.late_until_ms + event.limit_ms:
         # A tick that was under way for seconds says what was so when it was sent.
         return None
-    age_ms = decided_ms - world.originals.written_ms(row.topic, decided_ms)
+    age_ms = decided_ms - world.originals.written_ms(row.topic, decided_ms - UNSEEN_MS)
     if age_ms < event.limit_ms - CLOCK_MS:
         return "no silence of who beats", f"{event} but its topic got a record {age_ms} ms before"
     original = next((each for each in world.originals.all if each.topic == row.topic), None)
