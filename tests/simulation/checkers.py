@@ -182,7 +182,7 @@ class Checks(LogRules, Truth):
         peace_ms = self.beats_ms(copy)
         if event.reason == "silent" and peace_ms >= 0:
             # Whatever held up its agent, who was paused must not accuse others.
-            peace_ms = self.world.loop.now_ms - copy.disturbed_ms
+            peace_ms = self.calm_ms(copy)
         if peace_ms >= self._limit_ms + 6_000:
             return "no death of what lives", f"{event} but it beat for {peace_ms} ms"
         return None

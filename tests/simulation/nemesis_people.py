@@ -21,6 +21,12 @@ from sdk.contract.specs import AppSpec
 from tests.simulation.world import World
 
 
+def beats_of(world: World, app: str) -> str:
+    """The topic that an app beats into; people do not change it."""
+    row = world.checks.state.apps.get(app)
+    return row.spec.beats if row is not None else ""
+
+
 def _ask_app(world: World, chance: Random) -> None:
     apps = sorted(world.checks.state.apps)
     name = f"application-{chance.randrange(world.size.apps_max)}"
@@ -35,6 +41,7 @@ def _ask_app(world: World, chance: Random) -> None:
                 stop_grace_ms=chance.choice([0, 1_000, 5_000]),
                 priority=chance.choice([10, 50, 90]),
                 group=chance.choice(["", "pair"]),
+                beats=beats_of(world, name),
             )
             world.ask(RunApp(spec))
         case "stop" if apps:

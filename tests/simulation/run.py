@@ -140,7 +140,8 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
     world.ask(ConfigurePool("home", world.size.nodes, 4))
     for number in range(world.size.apps):
         isolation = "stop" if chance.random() < 0.3 else "keep"
-        spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation)  # type: ignore[arg-type]
+        beats = f"app-{number}" if world.originals.all and number % 3 == world.seed % 3 else ""
+        spec = AppSpec(f"application-{number}", ["beats"], on_isolation=isolation, beats=beats)  # type: ignore[arg-type]
         world.ask(RunApp(spec))
     for original in world.originals.all:
         world.ask(ExpectSource(original.name, original.topic))

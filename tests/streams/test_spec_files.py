@@ -65,7 +65,7 @@ def test_a_file_becomes_specs() -> None:
         ('kind = "service"', "constraints = [3]", "line 12, constraints: Expected `str`, got `int`."),
         ('kind = "service"', 'group = "a b"', "line 12, group: group 'a b' is not a name"),
         ('kind = "service"', 'driver = "docker"\ndocker.image = "-"', "docker.image: needs the name of an"),
-        ("slots = 2", 'beats = "a b"', "line 5, beats: 'a b' is no name of a topic; allowed: 1 to 249 of letters"),
+        ('kind = "service"', 'beats = "a b"', "line 12, beats: 'a b' is no name of a topic; allowed: 1 to 249"),
         ("slots = 2", 'beats = "pump"', "line 5, beats: copies cannot be told apart in one topic; allowed: with"),
         ('kind = "service"', 'beats = "watchkeep.events.v1"', "line 12, beats: watchkeep.events.v1 is a topic of"),
         ('name = "scheduler"\nkind = "service"', 'name = "pump-1"', "line 11, name: application-pump-1 stands"),
