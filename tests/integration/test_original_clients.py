@@ -25,7 +25,7 @@ from tests.conftest import create_broker
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 _CLIENT = str(Path(__file__).with_name("original_client.py"))
 _SERVICE = "service-scheduler"
@@ -59,15 +59,15 @@ def _spec(rig: Rig, *more: str) -> AppSpec:
 
 def _check_managed(rig: Rig, *more: str) -> None:
     """It runs; hung it is found silent and brought back; killed it is brought back."""
-    rig.run_apps([_spec(rig, *more)], within_s=40)
+    rig.run_apps([_spec(rig, *more)], within_s=60)
     since = rig.log.offset + 1
     first = rig.state().apps[_SERVICE].generation
 
     rig.stop(rig.app_pid(_SERVICE))
-    rig.wait(lambda _: bool(rig.accepted(SourceFellSilent, since)), what="it found silent")
-    hung = rig.wait(lambda state: _successor(state, first), within_s=40, what="a new copy that beats")
+    rig.wait(lambda _: bool(rig.accepted(SourceFellSilent, since)), within_s=60, what="it found silent")
+    hung = rig.wait(lambda state: _successor(state, first), within_s=60, what="a new copy that beats")
     rig.kill(rig.app_pid(_SERVICE))
-    rig.wait(lambda state: _successor(state, hung), within_s=40, what="another copy that beats")
+    rig.wait(lambda state: _successor(state, hung), within_s=60, what="another copy that beats")
 
     assert [fact.source for _, fact in rig.accepted(SourceFellSilent, since)] == [_SERVICE]
     assert len(rig.accepted(AppPlaced, since)) == 2
@@ -115,18 +115,26 @@ def test_services_named_in_a_plain_file_are_watched_and_announced(
 
     _apply(rig, file)
     with _client(rig, topic):
-        rig.wait(lambda state: _status(state, "service-deployer") == "running", what="the deployer heard")
-        rig.wait(lambda state: _status(state, "service-never") == "silent", what="the other announced")
+        rig.wait(
+            lambda state: _status(state, "service-deployer") == "running",
+            within_s=60,
+            what="the deployer heard",
+        )
+        rig.wait(
+            lambda state: _status(state, "service-never") == "silent", within_s=60, what="the other announced"
+        )
         # Who leads bridges: another has to go on with it, and nobody is accused for that.
         rig.kill(rig.worker_pid(before := rig.leader()))
-        rig.wait(lambda state: state.term.writer.split("/")[1] != before, what="another leader")
+        rig.wait(lambda state: state.term.writer.split("/")[1] != before, within_s=60, what="another leader")
         rig.wait_time(10.0, what="more than the limit")
         assert _status(rig.state(), "service-deployer") == "running"
         announced = [fact.source for _, fact in rig.accepted(SourceFellSilent, since)]
         assert [source for source in announced if "worker" not in source] == ["service-never"]
-    rig.wait(lambda state: _status(state, "service-deployer") == "silent", within_s=40, what="its silence")
+    rig.wait(lambda state: _status(state, "service-deployer") == "silent", within_s=60, what="its silence")
     with _client(rig, topic):
-        rig.wait(lambda state: _status(state, "service-deployer") == "running", what="its return")
+        rig.wait(
+            lambda state: _status(state, "service-deployer") == "running", within_s=60, what="its return"
+        )
     known = {entry.application_id: entry for entry in monitoring_db(rig.state()).applications}
     assert known["service-never"].status == 0
     assert known["service-deployer"].failure_count == 1
@@ -157,7 +165,13 @@ def test_original_clients_of_an_old_kafka(folder: Path) -> None:
         _check_managed(rig, *old)
         rig.ask(ExpectSource("service-deployer"))
         with _client(rig, "deployer", *old):
-            rig.wait(lambda state: _status(state, "service-deployer") == "running", what="the deployer heard")
-        rig.wait(lambda state: _status(state, "service-deployer") == "silent", what="its silence")
+            rig.wait(
+                lambda state: _status(state, "service-deployer") == "running",
+                within_s=60,
+                what="the deployer heard",
+            )
+        rig.wait(
+            lambda state: _status(state, "service-deployer") == "silent", within_s=60, what="its silence"
+        )
 
         check_end(rig, since, touched=[_SERVICE, "service-deployer"])

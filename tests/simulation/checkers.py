@@ -24,7 +24,7 @@ from tests.simulation.healing import unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
-from tests.simulation.original_judge import original_fault, return_fault, unfound_original
+from tests.simulation.original_judge import cut_off_fault, original_fault, return_fault, unfound_original
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
@@ -183,6 +183,8 @@ class Checks(LogRules, Truth):
         if event.reason == "silent" and peace_ms >= 0:
             # Whatever held up its agent, who was paused must not accuse others.
             peace_ms = self.calm_ms(copy)
+        if event.reason == "silent" and (why := cut_off_fault(self, copy)):
+            return "no death of what lives", f"{event} but {why}"
         if peace_ms >= self._limit_ms + 6_000:
             return "no death of what lives", f"{event} but it beat for {peace_ms} ms"
         return None

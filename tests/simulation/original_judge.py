@@ -8,6 +8,7 @@ from tables.views import is_source_alive
 
 if TYPE_CHECKING:
     from tests.simulation.checkers import Checks
+    from tests.simulation.machines import Copy
 
 #: How much longer than true time the log clock may have run: a step of the broker's clock, ms.
 CLOCK_MS = 2_000
@@ -36,6 +37,17 @@ def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, st
     if original is not None and original.beats and calm_ms > HELD_UP_MS and cuts <= ONE_CUT:
         return "no silence of who beats when it can", f"{event} but it was only cut off, {cuts} times"
     return None
+
+
+def cut_off_fault(checks: "Checks", copy: "Copy") -> str:
+    """Why a copy that beats into a topic must not be accused: all that held it up is one cut of the topics."""
+    world = checks.world
+    now_ms = world.loop.now_ms
+    if not copy.topic or copy.paused or copy.hung or copy.behaviour not in ("beats", "stubborn"):
+        return ""
+    calm_ms = min(checks.able_ms(copy.node), now_ms - copy.disturbed_ms)
+    cuts = sum(at > now_ms - HELD_UP_MS for at in world.topics_disturbed_at)
+    return f"it was only cut off, {cuts} times" if calm_ms > HELD_UP_MS and cuts <= ONE_CUT else ""
 
 
 def return_fault(checks: "Checks", event: e.SourceReturned) -> tuple[str, str] | None:
