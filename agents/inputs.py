@@ -43,6 +43,12 @@ class Beaten(_Input, frozen=True):
     epoch: int
 
 
+class TopicsRead(_Input, frozen=True):
+    """The topics that apps beat into were read to their end: topic -> records it has ever had."""
+
+    counts: dict[str, int]
+
+
 class Exited(_Input, frozen=True):
     """A thing has ended, or never came to be; nothing of it is left."""
 
@@ -63,7 +69,7 @@ class StopAsked(_Input, frozen=True):
     """The platform stops this agent: everything ends politely and starts again next time."""
 
 
-Input = ClaimDrawn | OrdersRead | CaughtUp | Spawned | Beaten | Exited | Acknowledged | StopAsked
+Input = ClaimDrawn | OrdersRead | CaughtUp | Spawned | Beaten | TopicsRead | Exited | Acknowledged | StopAsked
 
 
 class _Instruction(msgspec.Struct, frozen=True):

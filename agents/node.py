@@ -17,6 +17,7 @@ from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
 from agents.state import Identity, Image, first_state, is_beat_welcome
+from agents.topic_reader import TopicReader
 from sdk.contract.ids import node_id, pool_id
 from sdk.contract.topics import Topics
 
@@ -59,6 +60,7 @@ async def run_node(config: NodeConfig) -> None:
         on_orders=lambda orders: shell.feed(i.OrdersRead(orders)),
         on_caught_up=lambda: shell.feed(i.CaughtUp()),
     )
+    topics = TopicReader(config.bootstrap, node, state=lambda: shell.state, feed=shell.feed)
     endpoint = Endpoint(_answers(shell, link, hands))
     await endpoint.listen(config.ip, config.port)
     await door.open(endpoint)
@@ -68,6 +70,7 @@ async def run_node(config: NodeConfig) -> None:
         await shell.run(link)
     finally:
         await endpoint.close()
+        await topics.close()
         await link.close()
     log.info("%s ends, everything stopped", describe(identity))
 

@@ -1,5 +1,7 @@
 """The difference between what runs and what is ordered, and what follows from it. Pure core of the agents."""
 
+from msgspec.structs import replace
+
 from agents.inputs import Forget, Spawn
 from agents.state import ENDED_MAX, STOP_GRACE_MS, Thing
 from agents.turn import Turn
@@ -124,7 +126,8 @@ def _start_missing(turn: Turn, key: str, order: AppOrder | NodeOrder) -> None:
         turn.do(Forget(key, thing.epoch))
     # What waits for the end of isolation is named all the same: by a report under these orders that is silent about
     # it, it would be lost.
-    state.things[key] = Thing(key, epoch, "starting", turn.now_ms, order=order, parked=waits)
+    new = Thing(key, epoch, "starting", turn.now_ms, order=order, parked=waits)
+    state.things[key] = replace(new, count=state.counts.get(new.topic, -1))
     turn.save()
     if not waits:
         turn.do(Spawn(key, epoch, order))

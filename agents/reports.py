@@ -1,5 +1,6 @@
 """What a report says and when it is due. Pure core of the agents."""
 
+from agents.ages import age_of
 from agents.state import REPORT_EVERY_MS, REPORT_GAP_MS, REPORT_JITTER, State
 from agents.turn import Turn
 from sdk.contract.heartbeats import AppEntry, NodeEntry, PoolReport, Report
@@ -40,7 +41,7 @@ def compose_report(turn: Turn) -> Report | PoolReport:
             thing.epoch,
             thing.status,
             # A parked app neither beats nor ought to: it has no age.
-            0 if thing.parked or thing.status == "exited" else turn.now_ms - thing.since_ms,
+            0 if thing.parked or thing.status == "exited" else age_of(state, thing, turn.now_ms),
             thing.pid,
             thing.exit_code,
             thing.reason[:REASON_MAX],

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agents import inputs as i
+from agents.ages import age_of, take_topics, wakes_of
 from agents.reconcile import forget_told, reconcile
 from agents.reports import compose_report, next_report_at
 from agents.state import (
@@ -61,11 +62,7 @@ def next_wake(state: State) -> int:
         if not state.is_isolated and _has_isolation(state):
             times.append(state.acked_at_ms + ISOLATED_AFTER_MS)
         limit_ms = _silence_limit(state)
-        times += [
-            thing.since_ms + limit_ms
-            for thing in state.things.values()
-            if thing.status == "running" and not thing.late
-        ]
+        times += wakes_of(state, limit_ms)
     elif state.claim and not state.is_stopping:
         times.append(state.hello_at_ms)
     times += [
@@ -81,6 +78,8 @@ def _take(turn: Turn, item: i.Input) -> None:
     match item:
         case i.Beaten(key, epoch):
             _take_beat(turn, key, epoch)
+        case i.TopicsRead(counts):
+            take_topics(turn, counts)
         case i.Exited():
             _take_exit(turn, item)
         case i.Spawned(key, epoch, pid, name) if turn.is_current(key, epoch):
@@ -125,14 +124,9 @@ def _begin_asking(turn: Turn, claim: str) -> None:
 
 
 def _take_beat(turn: Turn, key: str, epoch: int) -> None:
-    """A beat: the thing runs, and an age that was reported as too high is not any more."""
-    if not turn.is_current(key, epoch):
-        return
-    thing = turn.state.things[key]
-    is_news = thing.status == "starting" or thing.late
-    status = "running" if thing.status == "starting" else thing.status
-    turn.change(key, since_ms=turn.now_ms, status=status, late=False)
-    turn.state.is_changed |= is_news
+    """A beat that came to us; of who beats into a topic, only what is in there counts."""
+    if turn.is_current(key, epoch) and not turn.state.things[key].topic:
+        turn.beat(key)
 
 
 def _take_exit(turn: Turn, item: i.Exited) -> None:
@@ -311,7 +305,7 @@ def _judge_ages(turn: Turn) -> None:
         return
     limit_ms = _silence_limit(state)
     for thing in list(state.things.values()):
-        if thing.status == "running" and not thing.late and turn.now_ms - thing.since_ms >= limit_ms:
+        if thing.status == "running" and not thing.late and age_of(state, thing, turn.now_ms) >= limit_ms:
             turn.change(thing.key, late=True)
             state.is_changed = True
 

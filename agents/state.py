@@ -32,6 +32,13 @@ STOP_GRACE_MS = 5_000
 #: What an agent gets when the platform stops: its apps' grace and some to end itself; in 10 s all is over.
 NODE_STOP_GRACE_MS = 8_000
 
+#: A topic of beats that was not read to its end for this long says nothing about silence: four ticks of a worker.
+UNREAD_MS = 1_000
+#: Once it is read again nobody is judged before this time is over, and one copy gains at most so much between two
+#: beats: its client needs time to be back too. Source: DESIGN 6, settling.
+SETTLING_MS = 10_000
+SETTLING_IN_ALL_MS = 20_000
+
 #: Ended epochs remembered; it takes seconds until the log knows, and a node has not so many apps.
 ENDED_MAX = 256
 
@@ -126,11 +133,20 @@ class Thing(msgspec.Struct, frozen=True):
     parked: bool = False
     #: Number of the first report that called it exited, 0 if none did.
     told: int = 0
+    #: Records that its topic of beats has had so far, -1 if it has none or was not looked at yet.
+    count: int = -1
+    #: What settling has given it since its last beat.
+    settled_ms: int = 0
 
     @property
     def is_alive(self) -> bool:
         """Whether a process may exist."""
         return self.status != "exited" and not self.parked
+
+    @property
+    def topic(self) -> str:
+        """The topic whose records are its beats; empty if it beats to us."""
+        return self.order.beats if isinstance(self.order, AppOrder) else ""
 
 
 class State(msgspec.Struct):
@@ -172,6 +188,9 @@ class State(msgspec.Struct):
     things: dict[str, Thing] = {}
     #: Epochs that ended here, were told and forgotten, by key: orders made before the log knew must not revive them.
     ended: dict[str, int] = {}
+    #: When the topics of beats had been read to their end last, and the records that each had had by then.
+    topics_read_ms: int = -UNREAD_MS
+    counts: dict[str, int] = {}
 
 
 def image_of(state: State) -> Image:

@@ -43,6 +43,13 @@ class Turn:
         """Replace fields of a thing."""
         self.state.things[key] = msgspec.structs.replace(self.state.things[key], **fields)
 
+    def beat(self, key: str) -> None:
+        """A thing has beaten: it runs, and an age that was reported as too high is not any more."""
+        thing = self.state.things[key]
+        self.state.is_changed |= thing.status == "starting" or thing.late
+        status = "running" if thing.status == "starting" else thing.status
+        self.change(key, since_ms=self.now_ms, status=status, late=False, settled_ms=0)
+
     def stop(self, key: str, *, grace_ms: int) -> None:
         """Ask a thing to stop, once; it is killed when the grace is over. A pool's nodes get no grace."""
         thing = self.state.things[key]

@@ -116,6 +116,10 @@ def _read_table(table: dict[str, Any], others: dict[str, AppSpec]) -> tuple[str,
     names = [base] if count is None else [f"{base}-{number}" for number in range(1, count + 1)]
     if twice := [app for app in names if app in others]:
         raise _FaultError("name", f"{twice[0]} stands in this file twice")
+    if table.get("beats") and count is not None and count > 1:
+        raise _FaultError(
+            "beats", "copies cannot be told apart in one topic; allowed: with a count of at most 1"
+        )
     # Read once at least: a table that asks for no copy must be right too.
     group = {} if count is None else {"group": table["name"]}
     made = [_make_spec(app, {**group, **table}) for app in names or [base]]

@@ -23,6 +23,7 @@ from sdk.contract.events import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceExpected,
     SourceForgotten,
     WatchPaused,
     WatchResumed,
@@ -36,6 +37,7 @@ from sdk.contract.requests import (
     CordonNode,
     CreateNode,
     DrainNode,
+    ExpectSource,
     ForgetSource,
     MoveApp,
     PauseWatch,
@@ -51,6 +53,7 @@ from sdk.contract.requests import (
 )
 from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX, bounds_fault, shutdown_fault
+from tables.fold_sources import expectation_fault, is_forgettable
 from tables.needs import need_fault
 from tables.pauses import PLATFORM, check_pause
 from tables.pools import nodes_max
@@ -180,9 +183,20 @@ def _confirm_down(state: State, request: str, wish: ConfirmNodeDown) -> Event:
     return NodeDownConfirmed(request, wish.node)
 
 
+def _expect_source(state: State, request: str, wish: ExpectSource) -> Event:
+    kind, _, name = wish.source.partition("-")
+    if kind != "service":
+        raise RefusalError(f"source: {wish.source!r:.80} must begin with service-")
+    topic = wish.topic or name
+    check_name(name, what=kind)
+    if fault := expectation_fault(state, wish.source, topic):
+        raise RefusalError(fault)
+    return SourceExpected(request, wish.source, topic)
+
+
 def _forget_source(state: State, request: str, wish: ForgetSource) -> Event:
     _check_known(wish.source, state.sources, "lone source")
-    if not state.sources[wish.source].silent:
+    if not is_forgettable(state.sources[wish.source]):
         raise RefusalError(f"{wish.source} is alive: only a silent source can be forgotten")
     return SourceForgotten(request, wish.source)
 
@@ -247,6 +261,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     UncordonNode: _uncordon_node,
     DrainNode: _drain_node,
     ConfirmNodeDown: _confirm_down,
+    ExpectSource: _expect_source,
     ForgetSource: _forget_source,
     ReleaseBrake: _release_brake,
     PauseWatch: _pause_watch,

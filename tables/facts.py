@@ -133,19 +133,32 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
             return
     elif kind != "lone":
         return
-    yield from _return_fact(watcher, watch, (source, kind, session.epoch), session.last_offset, topic_id)
+    bridging = session.bridging
+    if bridging is not None and bridging.waits:
+        return
+    expectation = bridging.beat_for if bridging is not None else 0
+    yield from _return_fact(
+        watcher, watch, (source, kind, session.epoch), session.last_offset, topic_id, expectation
+    )
 
 
 def _return_fact(
-    watcher: Watcher, watch: PartitionWatch, who: tuple[str, SourceKind, int], offset: int, topic_id: str
+    watcher: Watcher,
+    watch: PartitionWatch,
+    who: tuple[str, SourceKind, int],
+    offset: int,
+    topic_id: str,
+    expectation: int = 0,
 ) -> Iterator[Fact]:
     source, kind, epoch = who
-    event = SourceReturned(source, kind, epoch, topic_id, watch.partition, offset)
+    event = SourceReturned(source, kind, epoch, topic_id, watch.partition, offset, expectation)
     if not return_fault(watcher.state, event):
         row = source_row(watcher.state, event)
         since = row.seen if row is not None else -1
         # One return per silence: the id is made of what it ends, so a later beat is the same fact.
-        yield Fact(derive_id("returned", source, epoch, topic_id, watch.partition, since), event)
+        # An expectation that is over is refused for good, the next one is another matter.
+        bridged = (expectation,) if expectation else ()
+        yield Fact(derive_id("returned", source, epoch, topic_id, watch.partition, since, *bridged), event)
 
 
 def _report_facts(

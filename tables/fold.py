@@ -21,6 +21,7 @@ from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
 from tables.fold_pauses import PAUSE_HANDLERS
+from tables.fold_sources import SOURCE_HANDLERS
 from tables.fold_spares import SPARE_HANDLERS
 from tables.fold_standing import STANDING_HANDLERS
 from tables.rows import CounterRow
@@ -62,6 +63,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **GRANT_HANDLERS,
     **STANDING_HANDLERS,
     **SPARE_HANDLERS,
+    **SOURCE_HANDLERS,
     **MOVE_HANDLERS,
     **PAUSE_HANDLERS,
 }

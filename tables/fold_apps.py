@@ -97,6 +97,9 @@ def _submitted(state: State, event: AppSubmitted, meta: "Meta") -> str:
     else:
         new = replace(row, spec=event.spec, wanted=True, gave_up=False)
     state.put("apps", event.spec.app, new)
+    if event.spec.app in state.bridged:
+        # Its second row: from here on its agent watches it, and nobody expects it as a lone source.
+        state.drop("sources", event.spec.app)
     remember(state, event.request, meta)
     return ""
 

@@ -19,7 +19,6 @@ from sdk.contract.events import (
     PoolConfigured,
     RequestRefused,
     SourceFellSilent,
-    SourceForgotten,
     SourceReturned,
     TimerFired,
 )
@@ -102,15 +101,22 @@ def _fell_silent(state: State, event: SourceFellSilent, meta: "Meta") -> str:
     return ""
 
 
+def is_unheard(row: NodeRow | PoolRow | AppRow | SourceRow) -> bool:
+    """Whether it is a lone source that is expected and that nobody has heard yet."""
+    return isinstance(row, SourceRow) and row.seen < 0
+
+
 def return_fault(state: State, event: SourceReturned) -> str:
     """Why a return cannot be recorded, or an empty string."""
     row = source_row(state, event)
+    if event.expectation and not (isinstance(row, SourceRow) and row.expectation == event.expectation):
+        return "nobody expects it in that topic any more"
     if row is None:
         if event.kind != "lone" or event.epoch != 0:
             return f"epoch {event.epoch} of {event.source} is not in force"
         known = event.source in state.apps or event.source in state.nodes or event.source in state.pools
         return "it is managed, not lone" if known else ""
-    if not row.silent:
+    if not row.silent and not is_unheard(row):
         return "it is not silent"
     return "" if event.offset > row.seen else "the beat is older than its silence"
 
@@ -303,17 +309,6 @@ def _down_confirmed(state: State, event: NodeDownConfirmed, meta: "Meta") -> str
     return ""
 
 
-def _source_forgotten(state: State, event: SourceForgotten, meta: "Meta") -> str:
-    row = state.sources.get(event.source)
-    if fault := request_fault(state, event.request):
-        return fault
-    if row is None or not row.silent:
-        return f"{event.source} is no silent lone source"
-    state.drop("sources", event.source)
-    remember(state, event.request, meta)
-    return ""
-
-
 def _policy_changed(state: State, event: PolicyChanged, meta: "Meta") -> str:
     if fault := request_fault(state, event.request):
         return fault
@@ -374,7 +369,6 @@ CONTROL_HANDLERS: dict[type[Event], Callable[[State, Any, "Meta"], str]] = {
     PoolConfigured: _pool_configured,
     NodeShutdownRequested: _shutdown_requested,
     NodeDownConfirmed: _down_confirmed,
-    SourceForgotten: _source_forgotten,
     PolicyChanged: _policy_changed,
     RequestRefused: _request_refused,
     PlannerStarted: _planner_started,

@@ -53,6 +53,7 @@ def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:
         on_isolation=spec.on_isolation,
         kill=app.phase == "condemned",
         docker=spec.docker,
+        beats=spec.beats,
     )
 
 

@@ -58,7 +58,10 @@ class ApplicationHealth(msgspec.Struct, frozen=True):
 
 
 class MonitoringDB(msgspec.Struct, frozen=True):
-    """Who lives and how often it failed: the nodes of the Node DB, and every application that is known."""
+    """Who lives and how often it failed: the nodes of the Node DB, and every application and service that is known.
+
+    Services that are watched and not run stand behind the others.
+    """
 
     nodes: list[NodeHealth]
     applications: list[ApplicationHealth]
@@ -77,6 +80,10 @@ def monitoring_db(state: State) -> MonitoringDB:
     apps = [
         ApplicationHealth(row.app, _alive(state, row.app), row.failures)
         for _, row in sorted(state.apps.items())
+    ]
+    apps += [
+        ApplicationHealth(source, _alive(state, source), state.sources[source].failures)
+        for source in sorted(state.bridged)
     ]
     return MonitoringDB(nodes, apps)
 

@@ -228,6 +228,9 @@ class SourceRow(_Row, frozen=True):
     since_ms: int
     silent: bool = False
     failures: int = 0
+    #: The topic that a bridge reads for it, empty if nobody asked for it; and the offset of the event that named it.
+    topic: str = ""
+    expectation: int = 0
 
 
 class RequestRow(_Row, frozen=True):

@@ -10,6 +10,7 @@ closed by ticks as watermark. Rules:
 3. A session belongs to a source *and its epoch*: beats of an older epoch (a zombie's) do not keep it alive.
 4. Only a tick closes sessions, so a verdict is a function of the records up to it, whoever computes it.
 5. Records below `next_offset` are ignored, so any stretch may be read again.
+6. A source whose topic a bridge reads is judged by the ticks of bridges only (tables.bridged).
 """
 
 import heapq
@@ -18,9 +19,7 @@ import msgspec
 
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
 from sdk.contract.policy import Policy
-
-#: Before any step was cut: so long ago that it postpones nothing.
-_NEVER_MS = -(1 << 60)
+from tables.bridged import NEVER_MS, BridgeClock, Bridging
 
 
 class Session(msgspec.Struct):
@@ -31,6 +30,8 @@ class Session(msgspec.Struct):
     #: Clock and offset of its last beat, or of where waiting for one began.
     last_ms: int
     last_offset: int
+    #: Of a source whose topic a bridge reads.
+    bridging: Bridging | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class PartitionWatch:
         self.clock_ms = 0
         self.append_ms: int | None = None
         #: Clock after the last step that was cut.
-        self.cut_ms = _NEVER_MS
+        self.cut_ms = NEVER_MS
         self.sessions: dict[str, Session] = {}
         self.silent: dict[str, Verdict] = {}
         self.reports: dict[str, Reported] = {}
@@ -80,6 +81,8 @@ class PartitionWatch:
         self.heard: set[str] = set()
         #: (app, generation) -> offset of the last report in which its beat was fresh.
         self.app_beats: dict[tuple[str, int], int] = {}
+        #: The clock of bridges.
+        self.bridges = BridgeClock()
         self._ring: list[tuple[int, str]] = []
         #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
         self._ahead: dict[str, int] = {}
@@ -96,7 +99,9 @@ class PartitionWatch:
             self._begin_waiting(offset)
         match record:
             case Tick():
-                self._close_sessions(offset, policy)
+                if record.bridged:
+                    self.bridges.advance(self.clock_ms, self.cut_ms, policy)
+                self._close_sessions(offset, record.bridged, policy)
             case Report() | PoolReport():
                 self._apply_report(offset, record, policy)
             case Hello():
@@ -104,6 +109,7 @@ class PartitionWatch:
                 self.heard.add(record.reporter)
             case Beat():
                 self._beat(record.source, record.epoch, offset, policy)
+                self._note_way(record)
             case None:
                 pass
 
@@ -144,6 +150,15 @@ class PartitionWatch:
                 heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
         self.heard.add(source)
 
+    def _note_way(self, beat: Beat) -> None:
+        """Whether a source wrote its beat itself, or a bridge did."""
+        session = self.sessions[beat.source]
+        if session.bridging is None:
+            if not beat.expectation:
+                return
+            session.bridging = Bridging(beat.expectation, self.bridges.clock_ms)
+        session.bridging.hear(beat, self.bridges.clock_ms)
+
     # --- silence ------------------------------------------------------------------------------------
 
     def expect(self, source: str, epoch: int, *, seen: int, policy: Policy) -> None:
@@ -162,6 +177,26 @@ class PartitionWatch:
         self.silent.pop(source, None)
         if not waiting:
             heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+
+    def expect_bridged(self, source: str, expectation: int, policy: Policy) -> None:
+        """Begin to wait for a source whose topic is to be read, anew if it is another topic than before."""
+        session = self.sessions.get(source)
+        known = session.bridging if session is not None else None
+        if known is not None and known.expectation >= expectation:
+            return
+        waiting = session is not None and source not in self.silent
+        bridging = Bridging(expectation, self.bridges.clock_ms, waits=True)
+        self.sessions[source] = Session(source, 0, self.clock_ms, self.next_offset - 1, bridging)
+        self._ahead.pop(source, None)
+        self.silent.pop(source, None)
+        if not waiting:
+            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+
+    def end_bridging(self, source: str) -> None:
+        """Judge a source like any other again: nobody expects it any more."""
+        session = self.sessions.get(source)
+        if session is not None and session.bridging is not None:
+            session.bridging.end()
 
     def _begin_waiting(self, offset: int) -> None:
         """Start the time of those whose place has been reached."""
@@ -200,7 +235,7 @@ class PartitionWatch:
         settling_ms = max(0, policy.settling_ms - 2_500)
         return self.clock_ms >= self.deadline(last_ms, policy.overdue_ms, settling_ms, policy)
 
-    def _close_sessions(self, offset: int, policy: Policy) -> None:
+    def _close_sessions(self, offset: int, bridged: int, policy: Policy) -> None:
         ring = self._ring
         while ring and ring[0][0] < self.clock_ms:
             _, source = heapq.heappop(ring)
@@ -212,6 +247,13 @@ class PartitionWatch:
             if due >= self.clock_ms:
                 heapq.heappush(ring, (due, source))
                 continue
+            bridging = session.bridging
+            if bridging is not None and not bridging.is_over:
+                left_ms = self.bridges.left_ms(bridging, policy)
+                if left_ms >= 0 or bridged < bridging.expectation:
+                    heapq.heappush(ring, (self.clock_ms + max(left_ms, 0), source))
+                    continue
+                due = max(due, self.clock_ms + left_ms)
             self.silent[source] = Verdict(
                 epoch=session.epoch,
                 from_offset=session.last_offset,
@@ -236,6 +278,7 @@ class PartitionWatch:
             reports=self.reports,
             hellos=self.hellos,
             app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
+            bridges=self.bridges,
         )
 
     @classmethod
@@ -247,6 +290,7 @@ class PartitionWatch:
         watch.sessions = {session.source: session for session in saved.sessions}
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
+        watch.bridges = saved.bridges or watch.bridges
         watch.heard = set(watch.sessions) | set(watch.hellos)
         watch._ahead = {
             session.source: session.last_offset
@@ -276,3 +320,4 @@ class Checkpoint(msgspec.Struct):
     reports: dict[str, Reported]
     hellos: dict[str, Greeted]
     app_beats: list[tuple[str, int, int]]
+    bridges: BridgeClock | None = None

@@ -65,6 +65,8 @@ class State:
         self.replacement: dict[tuple[str, int], int] = {}
         #: Node -> grants that room is kept for there.
         self.grants_of_node: dict[str, set[str]] = {}
+        #: Lone sources that a bridge reads a topic for.
+        self.bridged: set[str] = set()
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -146,6 +148,8 @@ class State:
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))
+            if table == "sources":
+                self.bridged.discard(key)
             if isinstance(row, GrantRow):
                 self._index_grant(key, row, None)
             elif isinstance(row, SourceRow):
@@ -191,6 +195,8 @@ class State:
                 self._reopen_apps_of(key)
             case OrderRow():
                 self._index_order(row)
+            case SourceRow() if row.topic:
+                self.bridged.add(key)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():

@@ -164,7 +164,12 @@ def _monitored(state: State, source: str, row: NodeRow | AppRow | PoolRow | Sour
         case PoolRow():
             return Monitored(source, "pool", int(row.registration > 0 and not row.silent), 0, 0)
         case SourceRow():
-            return Monitored(source, row.kind, int(not row.silent), row.failures, row.since_ms)
+            return Monitored(source, row.kind, int(is_source_alive(row)), row.failures, row.since_ms)
+
+
+def is_source_alive(row: SourceRow) -> bool:
+    """Whether a lone source beats; one that is expected and was not heard yet does not."""
+    return not row.silent and row.seen >= 0
 
 
 def is_app_alive(state: State, row: AppRow) -> bool:

@@ -49,30 +49,53 @@ class Watcher:
         for source, epoch, at, seen in known_sources(self.state):
             if at == partition:
                 self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy)
+        followed = {source for source in self.state.bridged if partition_of(source) == partition}
+        watch = self.watches[partition]
+        followed.update(name for name, session in watch.sessions.items() if session.bridging is not None)
+        for source in sorted(followed):
+            self._follow_source(source, partition)
 
     def row_changed(self, table: str, key: str) -> None:
         """Follow the fold: begin to wait for a new epoch, forget one that is over."""
-        if table == "nodes":
-            node = self.state.nodes[key]
-            watch = self.watches.get(node.partition)
-            if watch is None or node.partition not in self.fresh_at_ms:
-                return
-            if node.status == "active":
-                watch.expect(key, node.registration, seen=node.seen, policy=self.policy)
-            else:
-                watch.forget(key, claim=node.claim)
-            watch.heard.add(key)
-        elif table == "apps":
-            for name in nodes_of(self.state.apps[key]):
-                node_row = self.state.nodes.get(name)
-                if node_row is not None and node_row.partition in self.watches:
-                    self.watches[node_row.partition].heard.add(name)
-        elif table == "pools":
-            pool = self.state.pools[key]
-            watch = self.watches.get(pool.partition)
-            if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
-                watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy)
-                watch.heard.add(key)
+        match table:
+            case "nodes":
+                self._node_changed(key)
+            case "apps":
+                for name in nodes_of(self.state.apps[key]):
+                    node_row = self.state.nodes.get(name)
+                    if node_row is not None and node_row.partition in self.watches:
+                        self.watches[node_row.partition].heard.add(name)
+            case "pools":
+                pool = self.state.pools[key]
+                watch = self.watches.get(pool.partition)
+                if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
+                    watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy)
+                    watch.heard.add(key)
+            case "sources":
+                partition = partition_of(key)
+                if partition in self.watches and partition in self.fresh_at_ms:
+                    self._follow_source(key, partition)
+            case _:
+                pass
+
+    def _node_changed(self, key: str) -> None:
+        node = self.state.nodes[key]
+        watch = self.watches.get(node.partition)
+        if watch is None or node.partition not in self.fresh_at_ms:
+            return
+        if node.status == "active":
+            watch.expect(key, node.registration, seen=node.seen, policy=self.policy)
+        else:
+            watch.forget(key, claim=node.claim)
+        watch.heard.add(key)
+
+    def _follow_source(self, source: str, partition: int) -> None:
+        """Wait for a lone source that is expected in a topic; no longer so for one that is not."""
+        row, watch = self.state.sources.get(source), self.watches[partition]
+        if row is not None and row.topic:
+            watch.expect_bridged(source, row.expectation, self.policy)
+        else:
+            watch.end_bridging(source)
 
     @property
     def policy(self) -> Policy:

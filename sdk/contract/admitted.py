@@ -100,6 +100,15 @@ class NodeDownConfirmed(EventBase, frozen=True):
     node: str
 
 
+class SourceExpected(EventBase, frozen=True):
+    """Somebody wants a service watched that nobody here runs; the offset of this record is the expectation."""
+
+    request: str
+    source: str
+    #: The topic that it beats into if it still has the original heartbeat client.
+    topic: str
+
+
 class SourceForgotten(EventBase, frozen=True):
     """Somebody does not expect a silent lone source back; it is unknown until it beats again."""
 

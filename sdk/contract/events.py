@@ -28,6 +28,7 @@ from sdk.contract.admitted import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SourceExpected,
     SourceForgotten,
     WatchPaused,
     WatchResumed,
@@ -127,6 +128,7 @@ __all__ = [
     "Position",
     "ProvisionerRegistered",
     "RequestRefused",
+    "SourceExpected",
     "SourceFellSilent",
     "SourceForgotten",
     "SourceKind",
@@ -187,6 +189,7 @@ Event = (
     | NodeUncordoned
     | NodeDrainRequested
     | NodeDownConfirmed
+    | SourceExpected
     | SourceForgotten
     | BrakeReleaseRequested
     | WatchPaused
@@ -219,6 +222,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.uncordoned.v1": (NodeUncordoned, "node"),
     "watchkeep.node.drain-requested.v1": (NodeDrainRequested, "node"),
     "watchkeep.node.down-confirmed.v1": (NodeDownConfirmed, "node"),
+    "watchkeep.source.expected.v1": (SourceExpected, "source"),
     "watchkeep.source.forgotten.v1": (SourceForgotten, "source"),
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
     "watchkeep.watch.paused.v1": (WatchPaused, "subject"),

@@ -83,6 +83,8 @@ class SourceReturned(EventBase, frozen=True):
     topic_id: str
     partition: Whole
     offset: Whole
+    #: Of a beat that a bridge wrote: the expectation it wrote it for, 0 of any other.
+    expectation: Whole = 0
 
 
 class AppStarted(EventBase, frozen=True):

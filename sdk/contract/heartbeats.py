@@ -28,6 +28,9 @@ class Beat(_Record, frozen=True, tag="b"):
     number: Whole
     #: The sender's clock, only ever shown.
     sent_at_ms: Whole
+    #: Of a bridge that read it in the source's topic: offset of the `SourceExpected` that named the topic; `number` is
+    #: then how many records that has had. 0: the source wrote this itself.
+    expectation: Whole = 0
 
 
 class Tick(_Record, frozen=True, tag="t"):
@@ -36,6 +39,9 @@ class Tick(_Record, frozen=True, tag="t"):
     writer: str
     #: Grows by one with each tick of this writer, so that it knows its own when it reads it back.
     number: Whole
+    #: The writer bridges: it read every topic that the log up to this offset names to its end less than 500 ms ago,
+    #: and what it found there stands before this tick. 0: it says nothing about topics.
+    bridged: Whole = 0
 
 
 class AppEntry(msgspec.Struct, frozen=True, array_like=True):

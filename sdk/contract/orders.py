@@ -34,6 +34,8 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     files: dict[str, str] = {}
     #: For the driver `docker`.
     docker: DockerSpec | None = None
+    #: Topic whose records are its beats; empty: it beats to its agent.
+    beats: str = ""
 
 
 class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):

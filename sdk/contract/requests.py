@@ -93,8 +93,17 @@ class ConfirmNodeDown(_Request, frozen=True):
     node: str
 
 
+class ExpectSource(_Request, frozen=True):
+    """Watch a service that nobody here runs: by its own beats, and by a topic that it beats into."""
+
+    #: `service-<name>`.
+    source: str
+    #: Empty: the topic of that name.
+    topic: str = ""
+
+
 class ForgetSource(_Request, frozen=True):
-    """Do not expect a silent lone source back."""
+    """Do not expect a silent lone source back, or one that was asked to be watched."""
 
     source: str
 
@@ -151,6 +160,7 @@ Request = (
     | UncordonNode
     | DrainNode
     | ConfirmNodeDown
+    | ExpectSource
     | ForgetSource
     | ReleaseBrake
     | PauseWatch
@@ -171,6 +181,7 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.uncordon-node.v1": UncordonNode,
     "watchkeep.request.drain-node.v1": DrainNode,
     "watchkeep.request.confirm-node-down.v1": ConfirmNodeDown,
+    "watchkeep.request.expect-source.v1": ExpectSource,
     "watchkeep.request.forget-source.v1": ForgetSource,
     "watchkeep.request.release-brake.v1": ReleaseBrake,
     "watchkeep.request.pause-watch.v1": PauseWatch,

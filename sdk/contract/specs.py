@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import msgspec
 
 from sdk.contract.ids import check_name, service_id
+from sdk.contract.topics import check_beats_topic
 from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
@@ -143,6 +144,8 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     needs_services: list[str] = []
     #: What follows when a copy ends by itself: `on-failure` leaves it at an exit with 0, `never` at any end.
     restart: Literal["always", "on-failure", "never"] = "always"
+    #: Topic that it beats into with the original heartbeat client, any record a beat; empty: it beats with the SDK.
+    beats: str = ""
 
 
 def needed_services(spec: AppSpec) -> list[str]:
@@ -162,6 +165,8 @@ def check_spec(spec: AppSpec) -> None:
     _check_files(spec)
     _check_driver(spec)
     _check_placing(spec)
+    if spec.beats:
+        check_beats_topic(spec.beats)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),

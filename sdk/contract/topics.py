@@ -4,6 +4,7 @@ The partition of every record is computed here and passed explicitly, so that al
 counts never change under one prefix.
 """
 
+import re
 from typing import Final
 from zlib import crc32
 
@@ -94,6 +95,33 @@ def topic_specs(prefix: str) -> list[TopicSpec]:
         TopicSpec(topics.dead_letters, 1, dict(week)),
         *(TopicSpec(topics.state(table), 1, dict(_COMPACT)) for table in VIEW_TABLES),
     ]
+
+
+#: What Kafka takes as the name of a topic.
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+#: Topics of a platform under any prefix: beats read from there would be answered by more records there, for ever.
+_OURS = re.compile(
+    r".*\.(events|heartbeats|commands|requests|notifications|dead-letters)\.v\d+|.*-("
+    + "|".join(VIEW_TABLES)
+    + r")-changelog|__.*"
+)
+
+
+def check_beats_topic(name: str, *, what: str = "beats") -> str:
+    """`name`, if it can be the topic that a client of the original kind beats into.
+
+    Raises:
+        ValueError: Kafka has no topic of that name, or it is one of the platform's own; says what is allowed.
+    """
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise ValueError(
+            f"{what}: {name!r:.80} is no name of a topic; allowed: 1 to 249 of letters, digits, '.', '_' and '-'"
+        )
+    if _OURS.fullmatch(name):
+        raise ValueError(
+            f"{what}: {name} is a topic of the platform itself or of Kafka; name the service's own"
+        )
+    return name
 
 
 def partition_of(key: str, *, partitions: int = WIDE_PARTITIONS) -> int:

@@ -1,6 +1,7 @@
 """`cli.py services`: apply, list, show and restart services. Shell.
 
-A service is an app of kind `service`; these commands are those of `apps` for services alone.
+A service is an app of kind `service`; these commands are those of `apps` for services alone. A plain file of names
+makes services that are watched and not run.
 """
 
 from __future__ import annotations
@@ -52,14 +53,25 @@ def apply_services(
 
     FILE is one as for `apps run`, with `kind = "service"` in every table. What changed is rolled out copy by copy.
 
+    Or it is plain text, one service name a line: those are watched and announced, not restarted, by their own beats
+    and by the topic of that name (or of the second word in the line) if they still have the original heartbeat client.
+
     \b
     Examples:
       python cli.py services apply services.toml --dry-run
       python cli.py services apply services.toml
+      python cli.py services apply "service names.txt"
     """
     from streams.commands.applying import apply_specs
+    from streams.commands.watching import apply_names
+    from streams.names_files import is_names_file, load_names
     from streams.spec_files import load_specs
 
+    if is_names_file(file):
+        names = load_names(file)
+        settings = settings_of(bootstrap_servers, prefix)
+        run(apply_names(settings, names, file=file.name, dry_run=dry_run, timeout_s=timeout_s))
+        return
     wanted = load_specs(file)
     others = [spec.app for spec in wanted.specs if not spec.app.startswith("service-")]
     if others:
@@ -75,21 +87,25 @@ def apply_services(
 @output_option(*FORMATS)
 @platform_options
 def list_services(stopped: bool, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
-    r"""List the services, where they run and how often they failed.
+    r"""List the services, where they run and how often they failed; then those that are watched only.
 
     \b
     Example:
       python cli.py services list
     """
+    from streams.commands.watching import watched_table, watched_views
+
     reading = run(read(settings_of(bootstrap_servers, prefix)))
     warn_unwatched(reading)
+    watched = watched_views(reading.state)
     views = [view for view in app_views(reading.state, stopped=stopped) if view["app"].startswith("service-")]
     if output == "json":
-        click.echo(to_json(views))
+        click.echo(to_json(views + watched))
     elif output == "name":
-        click.echo("\n".join(view["app"] for view in views))
-    elif views:
-        click.echo(apps_table(views, now_ms()))
+        click.echo("\n".join(view["app"] for view in views + watched))
+    elif views or watched:
+        tables = [apps_table(views, now_ms())] if views else []
+        click.echo("\n\n".join([*tables, *([watched_table(watched, now_ms())] if watched else [])]))
     else:
         click.echo("There are no services; `python cli.py services apply FILE` starts those in a file.")
 
@@ -105,8 +121,15 @@ def show_service(service: str, output: str, bootstrap_servers: str | None, prefi
     Example:
       python cli.py services show scheduler
     """
+    from streams.commands.watching import watched_lines, watched_view
+
     reading = run(read(settings_of(bootstrap_servers, prefix)))
     warn_unwatched(reading)
+    watched = reading.state.bridged & {service, f"service-{service}"}
+    if watched:
+        view = watched_view(reading.state.sources[watched.pop()])
+        click.echo(to_json(view) if output == "json" else watched_lines(view, now_ms()))
+        return
     show(reading.state, find_app(reading.state, service, kinds=("service",)), output)
 
 

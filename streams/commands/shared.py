@@ -269,5 +269,7 @@ def complete_from(pick: Callable[[Reading], list[str]]) -> Callable[..., list[Co
 complete_nodes = complete_from(lambda reading: list(reading.state.nodes))
 complete_apps = complete_from(lambda reading: list(reading.state.apps))
 complete_services = complete_from(
-    lambda reading: [app for app in reading.state.apps if app.startswith("service-")]
+    lambda reading: [
+        name for name in (*reading.state.apps, *reading.state.bridged) if name.startswith("service-")
+    ]
 )

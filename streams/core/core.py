@@ -33,6 +33,7 @@ from streams.clients import (
 from streams.core import monotonic
 from streams.core.admission import Admission
 from streams.core.appender import Appender
+from streams.core.bridging import Bridging
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
 from streams.core.letters import Letters, decode_letter
@@ -155,6 +156,7 @@ class Core:
                 ("read back", self._read_back()),
                 ("ticks", self._ticker.run()),
                 ("beats", self._beat()),
+                ("bridge", self._bridging.run()),
                 ("turns", self._turns()),
                 ("stop", self._stop.wait()),
             )
@@ -178,6 +180,15 @@ class Core:
         self._watcher = Watcher(state)
         self._ticker = Ticker(self._tick_producer, self._topics.heartbeats, self.writer, self.pace)
         self._planning = Planning(state, self._watcher, self._appender)
+        self._bridging = Bridging(
+            bootstrap=self._bootstrap,
+            topic=self._topics.heartbeats,
+            name=self._name,
+            watcher=self._watcher,
+            planning=self._planning,
+            ticker=self._ticker,
+            producer=self._producer,
+        )
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
         self._letters = Letters(self._appender, self._topics)
         self._letters.restore(self._snapshots.load_letters())

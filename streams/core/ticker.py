@@ -2,6 +2,7 @@
 
 A tick every `TICK_MS` unless another worker's came within `OTHERS_MS`, but one of our own at least every
 `OWN_MS`: reading it back is how this worker knows that it has read a partition to its end (tables.watcher).
+While this worker bridges it writes every tick: its ticks alone say that the topics were read (tables.bridged).
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from sdk.contract.heartbeats import Tick
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.core import monotonic
 from streams.core.pace import Pace
+from tables.bridged import BRIDGE_LAG_MS
 
 #: Source: DESIGN 6. More makes detection later by as much; less costs every partition a record.
 TICK_MS = 250
@@ -44,6 +46,12 @@ class Ticker:
         self.acknowledged_ms = [0] * WIDE_PARTITIONS
         self.resumed_ms = [0] * WIDE_PARTITIONS
         self._flight: asyncio.Future[list[object]] | None = None
+        #: What the bridge beside it has read last: as of which offset of the log, and when it began to.
+        self._bridged = self._bridged_at_ms = 0
+
+    def note_bridged(self, as_of: int, began_ms: int) -> None:
+        """All topics that the log names up to `as_of` were read to their end, and their beats stand; 0: no more."""
+        self._bridged, self._bridged_at_ms = as_of, began_ms
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -62,16 +70,19 @@ class Ticker:
         if self._flight is not None and not self._flight.done():
             return  # The broker is away: one batch of ticks waits, more would come back as a flood.
         now_ms = monotonic.now_ms()
+        bridged = self._bridged if now_ms - self._bridged_at_ms < BRIDGE_LAG_MS else 0
         partitions = [
             partition
             for partition in range(WIDE_PARTITIONS)
-            if now_ms - self._others_ms[partition] >= OTHERS_MS or now_ms - self._own_ms[partition] >= OWN_MS
+            if bridged
+            or now_ms - self._others_ms[partition] >= OTHERS_MS
+            or now_ms - self._own_ms[partition] >= OWN_MS
         ]
         if not partitions:
             return
         self._number += 1
         self._sent.append((self._number, now_ms))
-        value = encode_heartbeat(Tick(self._writer, self._number))
+        value = encode_heartbeat(Tick(self._writer, self._number, bridged))
         sent = []
         try:
             for partition in partitions:

@@ -109,6 +109,11 @@ EVENTS: dict[str, e.Event] = {
     "node-drain-requested": e.NodeDrainRequested("request-13", _NODE, force=True),
     "app-move-requested": e.AppMoveRequested("request-14", _APP, _NODE),
     "node-down-confirmed": e.NodeDownConfirmed("request-6", _NODE),
+    "app-submitted-beats": e.AppSubmitted(
+        "request-1", AppSpec("service-scheduler", ["python3", "scheduler.py"], beats="scheduler")
+    ),
+    "source-expected": e.SourceExpected("request-15", "service-scheduler", "scheduler"),
+    "source-returned-bridged": e.SourceReturned("service-scheduler", "lone", 0, _LOG, 3, 4711, 48),
     "source-forgotten": e.SourceForgotten("request-10", "service-scheduler"),
     "brake-release-requested": e.BrakeReleaseRequested("request-7"),
     "watch-paused": e.WatchPaused("request-15", _NODE, 1_800_000),
@@ -228,6 +233,8 @@ HEARTBEATS: dict[str, h.Heartbeat] = {
     "report-with-reason": h.Report(
         _NODE, 9, 40, 18, _AT_MS, [h.AppEntry("service-db", 13, "exited", 0, 0, 127, "cannot start 'x'")]
     ),
+    "beat-bridged": h.Beat("service-scheduler", 0, 4711, _AT_MS, 48),
+    "tick-bridged": h.Tick("writer-1", 18, 52),
     "report-empty": h.Report(_NODE, 9, 40, 18, _AT_MS, []),
     "pool-report": h.PoolReport(
         "pool-home",
@@ -273,6 +280,14 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
             AppOrder("service-db", 13, ["db"], secrets={"PASSWORD": "db-1"}, files={"conf/db.ini": "[a]\n"})
         ],
     ),
+    "node-orders-beats": NodeOrders(
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[AppOrder("service-scheduler", 13, ["python3", "scheduler.py"], beats="scheduler")],
+    ),
     "node-orders-ended": NodeOrders(_NODE, "claim-1", 9, _LOG, 40, ended=True),
     "pool-orders": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, [NodeOrder(7, 4, 8104)]),
     "pool-orders-ended": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, ended=True),
@@ -295,6 +310,8 @@ REQUESTS: dict[str, r.Request] = {
     "drain-node": r.DrainNode(_NODE, force=True),
     "move-app": r.MoveApp(_APP, _NODE),
     "confirm-node-down": r.ConfirmNodeDown(_NODE),
+    "expect-source": r.ExpectSource("service-scheduler", "beats.of.scheduler"),
+    "expect-source-plain": r.ExpectSource("service-scheduler"),
     "forget-source": r.ForgetSource("service-scheduler"),
     "release-brake": r.ReleaseBrake(),
     "pause-watch": r.PauseWatch(_NODE, 1_800_000),
@@ -319,7 +336,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 #: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
 GROWN: dict[str, set[str]] = {
     "events": {"policy-changed", "policy-changed-node-failure"},
-    "heartbeats": {"hello", "report", "report-empty"},
+    "heartbeats": {"hello", "report", "report-empty", "beat", "tick"},
 }
 
 #: File -> the bytes of a record of that kind, with fixed ids, writer and time.

@@ -24,6 +24,7 @@ from tests.simulation.healing import spare_left, unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
+from tests.simulation.original_judge import cut_off_fault, original_fault, return_fault, unfound_original
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
@@ -130,6 +131,10 @@ class Checks(LogRules, Truth):
                     return "no end of what lives", f"{event} but its process runs"
             case e.AppPlaced():
                 return self._judge_placement(event)
+            case e.SourceFellSilent(kind="lone"):
+                return original_fault(self, event)
+            case e.SourceReturned(kind="lone"):
+                return return_fault(self, event)
             case _:
                 pass
         return None
@@ -177,7 +182,9 @@ class Checks(LogRules, Truth):
         peace_ms = self.beats_ms(copy)
         if event.reason == "silent" and peace_ms >= 0:
             # Whatever held up its agent, who was paused must not accuse others.
-            peace_ms = self.world.loop.now_ms - copy.disturbed_ms
+            peace_ms = self.calm_ms(copy)
+        if event.reason == "silent" and (why := cut_off_fault(self, copy)):
+            return "no death of what lives", f"{event} but {why}"
         if peace_ms >= self._limit_ms + 6_000:
             return "no death of what lives", f"{event} but it beat for {peace_ms} ms"
         return None
@@ -281,6 +288,8 @@ class Checks(LogRules, Truth):
             silent_ms = world.loop.now_ms - max(heard_ms, self.log.true_ms(row.registration))
             if silent_ms > bound_ms:
                 self.fail("silence is found", f"{name} said nothing for {silent_ms} ms")
+        if fault := unfound_original(self, bound_ms):
+            self.fail("silence is found", fault)
 
     def _look_at_view(self) -> None:
         """In peace the view is right as far as it says that it is, now and then."""

@@ -6,6 +6,7 @@ from sdk.contract import events as e
 from tables.orders import orders_for
 from tables.pools import is_takeable, nodes_in_pool, nodes_max, spares_of
 from tables.state import State
+from tables.views import is_source_alive
 from tables.witness import Witness
 from tests.simulation.differences import plain
 from tests.simulation.sim_views import view_fault
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def unhealed(checks: "Checks") -> str:
     """What is not well yet; empty if everything is."""
     state, world = checks.state, checks.world
-    if why := _unhealed_pool(state):
+    if why := _unhealed_pool(state) or _unhealed_original(checks):
         return why
     if state.pauses:
         return f"the watch over {', '.join(state.pauses)} is paused"
@@ -34,6 +35,19 @@ def unhealed(checks: "Checks") -> str:
     if state.brake.engaged >= 0 or state.brake.band != "calm":
         return f"the brake: {state.brake}"
     return _unpublished(checks)
+
+
+def _unhealed_original(checks: "Checks") -> str:
+    for original in checks.world.originals.all:
+        source = checks.state.sources.get(original.name)
+        # In a topic that nobody writes to it must have been found silent, or it would be so later.
+        if (
+            source is not None
+            and source.topic
+            and is_source_alive(source) != (source.topic == original.topic)
+        ):
+            return f"{original.name} is watched in {source.topic}, silent {source.silent}"
+    return ""
 
 
 def _unhealed_pool(state: State) -> str:

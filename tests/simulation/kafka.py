@@ -89,6 +89,8 @@ class Broker:
         self.lost_acks = 0.0
         #: Share of produce requests that arrive only after seconds, perhaps after their sender gave up.
         self.late_share = 0.0
+        #: Until when requests that are late already may still arrive, at the most.
+        self.late_until_ms = 0
         #: Extra latency, ms at most.
         self.slow_ms = 0
         self.logs: dict[Place, Partition] = {}
@@ -179,6 +181,8 @@ class Broker:
                 process.after(self.latency(), lambda: self._reach(request, firsts, answer))
 
         is_late = self.late_share and self.loop.chance.random() < self.late_share
+        if is_late:
+            self.late_until_ms = self.loop.now_ms + LATE_MS[1]
         self.loop.after(self.loop.chance.randint(*LATE_MS) if is_late else self.latency(), arrive)
 
     def _reach(

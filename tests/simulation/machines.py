@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agents import inputs as i
+from agents.ages import topics_wanted
 from agents.clock import BoundedClock
 from agents.runner import advance, next_wake
 from agents.state import Found, Identity, Image, State, first_state, is_beat_welcome
+from agents.topic_reader import READ_EVERY_S
 from sdk.contract.heartbeats import Hello
 from sdk.contract.ids import node_id
 from sdk.contract.orders import AppOrder, NodeOrder
+from tests.simulation.kafka import Producer
 from tests.simulation.loop import Machine, Process, Work
 from tests.simulation.resting import PULSE_MS, Rest, steady_until
 from tests.simulation.sim_link import Link
@@ -29,6 +32,7 @@ IP = "10.0.0.1"
 BEAT_EVERY_MS = 5_000
 BEAT_AGAIN_MS = 1_000
 READ_FIRST_MS = 50
+TOPICS_EVERY_MS = int(READ_EVERY_S * 1000)
 
 
 class Agent(Process):
@@ -51,6 +55,7 @@ class Agent(Process):
         self.finished = False
         self.state = first_state(identity, hands.image, hands.adopt(self))
         self.link = Link(self)
+        self.after(TOPICS_EVERY_MS, self._ask_topics)
         self.feed(i.ClaimDrawn(world.draw("claim")))
 
     def kill(self) -> None:
@@ -113,6 +118,21 @@ class Agent(Process):
     def note_sent(self, record: Any) -> None:
         """Kafka has a record."""
         self.feed(i.Acknowledged(record.number, not isinstance(record, Hello)))
+
+    def _ask_topics(self) -> None:
+        """Count the records of the topics that apps here beat into, as `agents.topic_reader` does."""
+        self.after(TOPICS_EVERY_MS, self._ask_topics)
+        wanted, broker = topics_wanted(self.state), self.world.broker
+        if not wanted:
+            return
+
+        def arrive() -> None:
+            if self.machine.is_cut or not self.world.broker_up or self.world.topics_cut:
+                return
+            counts = {topic: broker.log(topic).end for topic in wanted}
+            self.after(broker.latency(), lambda: self.feed(i.TopicsRead(counts)))
+
+        self.loop.after(broker.latency(), arrive)
 
     def _plan_turn(self) -> None:
         if not self._is_due:
@@ -215,6 +235,9 @@ class Copy(Process):
         super().__init__(node.world.loop, node.machine, f"{order.app}/{order.generation}")
         self.node = node
         self.app, self.generation = order.app, order.generation
+        #: The topic that it beats into, empty if it beats to its agent.
+        self.topic = order.beats
+        self._producer = Producer(self, node.world.broker) if order.beats else None
         self.behaviour = order.command[0]
         self.born_ms = self.loop.now_ms
         self.exit_code: int | None = None
@@ -229,6 +252,11 @@ class Copy(Process):
     def _beat(self) -> None:
         if self.hung:
             self.after(BEAT_EVERY_MS, self._beat)
+            return
+        if self._producer is not None:
+            self.after(BEAT_EVERY_MS, self._beat)
+            if not self.node.world.topics_cut:
+                self._producer.send((self.topic, 0), None, b"HeartBeat", lambda _: None)
             return
         agent = self.node.agent
         if agent is None or not agent.alive or agent.paused:

@@ -11,6 +11,7 @@ from tests.simulation import (
     nemesis_broker,
     nemesis_clocks,
     nemesis_ghosts,
+    nemesis_originals,
     nemesis_people,
     nemesis_workers,
 )
@@ -193,6 +194,7 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     **nemesis_broker.KINDS,
     **nemesis_clocks.KINDS,
     **nemesis_ghosts.KINDS,
+    **nemesis_originals.KINDS,
     **nemesis_people.KINDS,
     "crash node": _crash_node,
     "crash agent": _crash_agent,

@@ -27,6 +27,12 @@ from tests.simulation.world import World
 SERVICES = 3
 
 
+def beats_of(world: World, app: str) -> str:
+    """The topic that an app beats into; people do not change it."""
+    row = world.checks.state.apps.get(app)
+    return row.spec.beats if row is not None else ""
+
+
 def _ask_app(world: World, chance: Random) -> None:
     apps = sorted(world.checks.state.apps)
     # A few are services, which others need: each only those before it, so that mostly there is no circle.
@@ -46,6 +52,7 @@ def _ask_app(world: World, chance: Random) -> None:
                 group=chance.choice(["", "pair"]),
                 needs_services=needs,
                 restart=chance.choice(["always", "always", "on-failure", "never"]),
+                beats=beats_of(world, name),
             )
             world.ask(RunApp(spec))
         case "stop" if apps:

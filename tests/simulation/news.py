@@ -45,7 +45,7 @@ class News:
                 return self._is_new_hello(offset, heartbeat), -1
             case Beat():
                 rows = [worker.state.sources.get(heartbeat.source) for worker in self._world.living_workers()]
-                return any(row is None or row.silent for row in rows), -1
+                return any(row is None or row.silent or row.seen < 0 for row in rows), -1
             case _:
                 return True, -1
 

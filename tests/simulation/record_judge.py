@@ -51,6 +51,10 @@ class RecordJudge:
             case _:
                 pass
 
+    def arrived_ms(self, partition: int, offset: int) -> int:
+        """True time at which a record was appended."""
+        return self._arrived[partition][offset]
+
     def made(self, event_id: str, writer: str) -> None:
         """A worker is about to append an event."""
         self._made_ms.setdefault((event_id, writer), self._world.loop.now_ms)

@@ -38,6 +38,8 @@ def steady_until(state: State) -> int:
     for thing in state.things.values():
         if thing.kill_at_ms is not None or thing.killed or thing.late or thing.forget or thing.parked:
             return 0
+        if thing.topic:
+            return 0  # Its topic is read all the time.
         if thing.status != "running" and not (is_pool and thing.status == "starting"):
             return 0
     due = next_report_at(state)

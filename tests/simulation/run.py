@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sdk.contract.requests import (
     ChangePolicy,
     ConfigurePool,
+    ExpectSource,
     ReleaseBrake,
     RestartApp,
     RunApp,
@@ -102,7 +103,8 @@ def run_seed(
     chance = Random(f"shape/{seed}")
     workers, supervised = chance.choice([2, 2, 3]), chance.random() < 0.5
     size = size or Size(nodes=chance.randint(4, 5), apps=chance.randint(3, 8))
-    world = World(seed, workers=workers, supervised=supervised, size=size, **how)
+    originals = Random(f"originals/{seed}").choice([0, 0, 1, 2])
+    world = World(seed, workers=workers, originals=originals, supervised=supervised, size=size, **how)
     checker = text = ""
     with simulated_shell(world), _without_gc():
         try:
@@ -150,9 +152,21 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
             else []
         )
         restart = chance.choice(["always"] * 6 + ["on-failure", "never"]) if number > 1 else "always"
-        wishes.append(AppSpec(name, ["beats"], on_isolation=isolation, needs_services=needs, restart=restart))  # type: ignore[arg-type]
+        beats = f"app-{number}" if world.originals.all and number % 3 == world.seed % 3 else ""
+        wishes.append(
+            AppSpec(
+                name,
+                ["beats"],
+                on_isolation=isolation,  # type: ignore[arg-type]
+                needs_services=needs,
+                restart=restart,  # type: ignore[arg-type]
+                beats=beats,
+            )
+        )
     for spec in reversed(wishes) if chance.random() < 0.5 else wishes:
         world.ask(RunApp(spec))
+    for original in world.originals.all:
+        world.ask(ExpectSource(original.name, original.topic))
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)
         world.faults += 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from sdk.contract.heartbeats import Beat, Tick
 from sdk.contract.topics import partition_of
 from streams.core.ticker import OTHERS_MS, OWN_MS, PAUSE_MS, TICK_MS
+from tables.bridged import BRIDGE_LAG_MS
 from tests.simulation.dozing import check_doze
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ class SimTicker:
         self.acknowledged_ms = [0] * partitions
         self.resumed_ms = [0] * partitions
         self._flying = 0
+        self._bridged = self._bridged_at_ms = 0
+
+    def note_bridged(self, as_of: int, began_ms: int) -> None:
+        """All topics that the log names up to `as_of` were read to their end, and their beats stand; 0: no more."""
+        self._bridged, self._bridged_at_ms = as_of, began_ms
 
     def start(self) -> None:
         """Tick and beat from now on."""
@@ -55,17 +61,18 @@ class SimTicker:
         if self._flying:
             return
         now_ms = worker.mono_ms
+        bridged = self._bridged if now_ms - self._bridged_at_ms < BRIDGE_LAG_MS else 0
         due = [
             number
             for number, own_ms in enumerate(self._own_ms)
-            if now_ms - self._others_ms[number] >= OTHERS_MS or now_ms - own_ms >= OWN_MS
+            if bridged or now_ms - self._others_ms[number] >= OTHERS_MS or now_ms - own_ms >= OWN_MS
         ]
         if not due:
             return
         self._number += 1
         self._sent[self._number] = now_ms
         self._sent.pop(self._number - SENT_MAX, None)
-        tick = Tick(worker.writer, self._number)
+        tick = Tick(worker.writer, self._number, bridged)
         if worker.hears_calmly and worker.world.shortcuts:
             if worker.dozes and worker.world.watches_dozing:
                 check_doze(worker)

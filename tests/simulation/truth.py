@@ -26,7 +26,17 @@ class Truth:
         """How long a copy has been able to beat and its agent to say so."""
         if not copy.alive or copy.paused or copy.hung or copy.behaviour == "mute":
             return -1
-        return min(self.able_ms(copy.node), self.world.loop.now_ms - copy.disturbed_ms)
+        if copy.topic and self.world.topics_cut:
+            return -1
+        return min(self.able_ms(copy.node), self.calm_ms(copy))
+
+    def calm_ms(self, copy: "Copy") -> int:
+        """How long nothing has been done to a copy, or to what its beats go through if not through its agent."""
+        disturbed_ms = copy.disturbed_ms
+        if copy.topic:
+            cut_ms = max(self.world.topics_disturbed_at, default=0)
+            disturbed_ms = max(disturbed_ms, cut_ms, self.world.broker_disturbed_ms)
+        return self.world.loop.now_ms - disturbed_ms
 
     def copy_of(self, app: str, generation: int) -> "Copy | None":
         """The living process of a generation."""

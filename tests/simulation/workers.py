@@ -24,6 +24,7 @@ from tables.watcher import Watcher
 from tests.simulation.dozing import STEP_MS, doze_ms
 from tests.simulation.kafka import Producer, Reader, Record
 from tests.simulation.loop import Machine, Process
+from tests.simulation.originals import SimBridge
 from tests.simulation.sim_requests import Requests
 from tests.simulation.sim_shell import Disk, SimAppender
 from tests.simulation.sim_ticker import SimTicker
@@ -130,6 +131,7 @@ class Worker(Process):
         world.group.join(self)
         world.view_group.join(self)
         self.ticker.start()
+        self.bridge = SimBridge(self)
         self._plan_turn(TURN_WITHIN_MS)
 
     def _begin_watching(self) -> dict[tuple[str, int], int]:

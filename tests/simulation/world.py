@@ -29,6 +29,7 @@ from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
 from tests.simulation.news import News
+from tests.simulation.originals import Originals
 from tests.simulation.provider import Provider
 from tests.simulation.sim_group import Group
 from tests.simulation.sim_shell import SHELL_TIME, Disk, ShellAsyncio
@@ -58,6 +59,7 @@ class World:
         seed: int,
         *,
         workers: int = 2,
+        originals: int = 0,
         supervised: bool = False,
         size: Size | None = None,
         shortcuts: bool = True,
@@ -95,6 +97,10 @@ class World:
         self.workers: dict[str, Worker] = {}
         #: Faults that have struck.
         self.faults = 0
+        #: Nobody can write to, or ask about, the topics of original heartbeat clients.
+        self.topics_cut = False
+        self.topics_disturbed_at: list[int] = []
+        self.originals = Originals(self, originals)
         #: Ends of the logs at which the view was found right.
         self.view_found: tuple[object, ...] = ()
         self._asked = 0
@@ -122,6 +128,8 @@ class World:
             self.checks.appended(record)
         elif record.topic == self.topics.heartbeats:
             self.checks.heartbeats.take(record)
+        else:
+            self.originals.note(record)
         for look in list(self.onlookers):
             look(record)
 
@@ -220,6 +228,17 @@ class World:
         """Note that a fault of the broker began or ended."""
         self.broker_disturbed_ms = self.loop.now_ms
 
+    def cut_topics(self, *, for_ms: int) -> None:
+        """The partitions of original clients are away; everything else is served."""
+        self.topics_cut = True
+        self.topics_disturbed_at.append(self.loop.now_ms)
+        self.loop.after(for_ms, self.mend_topics)
+
+    def mend_topics(self) -> None:
+        """They are served again."""
+        self.topics_cut = False
+        self.topics_disturbed_at.append(self.loop.now_ms)
+
     def park(self, *, down_ms: int, up_ms: int) -> None:
         """`down`: workers and provisioner are told to stop; `up` after that."""
         agent = self.provider.agent
@@ -245,6 +264,10 @@ class World:
         self._heal_workers()
         self._heal_nodes()
         self._heal_provisioner()
+        self.mend_topics()
+        for original in self.originals.all:
+            original.start()
+            original.hung = False
 
     def _heal_workers(self) -> None:
         for disk in self.disks.values():

@@ -52,7 +52,7 @@ def test_a_file_becomes_specs() -> None:
     [
         ("slots = 2", "slots = 0", "spec.toml, line 5, slots: 0 is out of range; allowed: 1 to 1000."),
         ("slots = 2", 'slots = "2"', "spec.toml, line 5, slots: Expected `int`, got `str`."),
-        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: affinity, command, constraints,"),
+        ("slots = 2", "slotz = 2", "spec.toml, line 5, slotz: unknown; allowed: affinity, beats, command,"),
         ('LEVEL = "3"', "LEVEL = 3", "spec.toml, line 7, env: Expected `str`, got `int`."),
         ("count = 2", "count = -1", "spec.toml, line 4, count: -1 is out of range; allowed: 0 to 1000."),
         ('"service"', '"daemon"', "line 12, kind: 'daemon' is unknown; allowed: application, service."),
@@ -71,6 +71,9 @@ def test_a_file_becomes_specs() -> None:
         ('kind = "service"', 'needs_services = ["a b"]', "line 12, needs_services: service 'a b' is not a name"),
         ('kind = "service"', 'group = "a b"', "line 12, group: group 'a b' is not a name"),
         ('kind = "service"', 'driver = "docker"\ndocker.image = "-"', "docker.image: needs the name of an"),
+        ('kind = "service"', 'beats = "a b"', "line 12, beats: 'a b' is no name of a topic; allowed: 1 to 249"),
+        ("slots = 2", 'beats = "pump"', "line 5, beats: copies cannot be told apart in one topic; allowed: with"),
+        ('kind = "service"', 'beats = "watchkeep.events.v1"', "line 12, beats: watchkeep.events.v1 is a topic of"),
         ('name = "scheduler"\nkind = "service"', 'name = "pump-1"', "line 11, name: application-pump-1 stands"),
         (_TWO, "[[apps]]", "spec.toml, apps: unknown; allowed: [[app]] tables."),
         ("count = 2", "count =", "spec.toml is not TOML: Invalid value (at line 4, column 8)."),

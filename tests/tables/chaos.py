@@ -114,7 +114,11 @@ class Chaos:
     def _returned(self) -> e.Event:
         source, kind, epoch = self._source()
         at = self._position()
-        return e.SourceReturned(source, kind, epoch, TOPIC, at.partition, at.offset)
+        row = self.state.sources.get(source)
+        bridged = self.rng.choice((0, row.expectation)) if row is not None and kind == "lone" else 0
+        return e.SourceReturned(
+            source, kind, epoch, TOPIC, at.partition, at.offset, bridged and self._offset(bridged)
+        )
 
     def _copy(self) -> tuple[str, int, str]:
         app = self._app()
@@ -191,6 +195,10 @@ class Chaos:
 
     def _confirm(self) -> e.Event:
         return e.NodeDownConfirmed(self._request(), self._node())
+
+    def _expect(self) -> e.Event:
+        topic = self.rng.choice(("scheduler", "beats.of.it", "no topic"))
+        return e.SourceExpected(self._request(), self._source()[0], topic)
 
     def _forget(self) -> e.Event:
         return e.SourceForgotten(self._request(), self._source()[0])
@@ -401,7 +409,7 @@ class Chaos:
 _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
-    "shutdown", "confirm", "cordon", "move", "move", "drain", "forget", "release", "pause", "configure",
+    "shutdown", "confirm", "cordon", "move", "move", "drain", "expect", "forget", "release", "pause", "configure",
     "policy", "refused", *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (

@@ -84,6 +84,7 @@ def indexes_of(state: State) -> dict[str, Any]:
         "open_apps": state.open_apps,
         "open_nodes": state.open_nodes,
         "open_orders": state.open_orders,
+        "bridged": state.bridged,
         "node_of_order": state.node_of_order,
         "orders_of_pool": state.orders_of_pool,
         "replacement": state.replacement,

@@ -259,6 +259,10 @@ _RECORDS = st.sampled_from(
         _report(7, AppEntry("application-a", 9, "running", 500)),
         _report(3, source="node-10.0.0.1_9"),
         Beat("service-db", 0, 1, 0),
+        *[Tick("w", 1, 20)] * 6,
+        Tick("w", 1, 10),
+        Beat("service-old", 0, 1, 0, 15),
+        Beat("service-old", 0, 1, 0),
     ]
 )
 
@@ -299,3 +303,4 @@ def test_no_verdict_without_ten_seconds_of_clock(steps: list[tuple[int, Heartbea
             verdict, session = watch.silent[source], watch.sessions[source]
             assert watch.clock_ms - session.last_ms == verdict.silent_ms > POLICY.silence_limit_ms
             assert isinstance(record, Tick)
+            assert source != "service-old" or session.bridging is None or record.bridged >= 15

@@ -25,6 +25,7 @@ from sdk.contract.requests import ConfigurePool, Request, RunApp
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.admit import admit
+from tables.bridge import Bridge
 from tables.decide import decide
 from tables.facts import FactOutbox, find_facts
 from tables.invariants import check_invariants
@@ -64,6 +65,11 @@ class World:
         self.facts_written: list[str] = []
         self.dropped: list[str] = []
         self.lone: dict[str, int] = {}
+        #: Records that topics of original clients have had, and the topics whose client is alive.
+        self.topics: dict[str, int] = {}
+        self.clients: set[str] = set()
+        #: Whether the topics can be read and written.
+        self.topics_away = False
         self._requests = 0
         self._ticks = 0
         self._start_worker()
@@ -77,6 +83,7 @@ class World:
 
     def _start_worker(self, *, back_ms: int = 0) -> None:
         self.watcher = Watcher(self.state)
+        self.bridge = Bridge(self.watcher)
         self.outbox = FactOutbox()
         self.timers = Timers(self.state)
         self.state.listeners.clear()
@@ -204,6 +211,8 @@ class World:
             for source in self.lone:
                 self.lone[source] += 1
                 self.send(source, Beat(source, 0, self.lone[source], self.now_ms))
+            for topic in self.clients if not self.topics_away else ():
+                self.topics[topic] = self.topics.get(topic, 0) + 1
         if not self.worker_paused:
             if self.now_ms % TICK_MS == 0 and not self.broker_away:
                 self._tick()
@@ -212,8 +221,20 @@ class World:
 
     def _tick(self) -> None:
         self._ticks += 1
+        bridged = self._bridge()
         for heard in self.heartbeats.values():
-            heard.append(Heard(len(heard), self.now_ms, Tick("writer-1", self._ticks)))
+            heard.append(Heard(len(heard), self.now_ms, Tick("writer-1", self._ticks, bridged)))
+
+    def _bridge(self) -> int:
+        """A pass of the bridge: as of which offset the topics were read, 0 if they could not be."""
+        wanted = self.bridge.wanted()
+        if self.topics_away or not wanted.sources:
+            return 0
+        counts = {topic: self.topics.get(topic, 0) for topic in wanted.topics}
+        for beat in self.bridge.beats_due(wanted, counts, now_ms=self.now_ms):
+            self.send(beat.source, beat)
+            self.bridge.written(beat)
+        return wanted.as_of
 
     def _check_copies(self) -> None:
         rightful: dict[str, str] = {}
