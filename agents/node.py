@@ -13,6 +13,7 @@ from agents.drivers import AppHands
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
 from agents.link import Link
+from agents.own_address import with_address
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
@@ -28,7 +29,8 @@ async def run_node(config: NodeConfig) -> None:
     """Be the node until told to stop."""
     directory = Path(config.directory)
     node = node_id(config.ip, config.port)
-    door = Door(config.ip, config.port)
+    listen_ip = config.listen_ip or config.ip
+    door = Door(listen_ip, config.port)
     hands = AppHands(
         await create_drivers(config, node, directory, door),
         secrets=Path(config.secrets or directory / "secrets"),
@@ -62,7 +64,7 @@ async def run_node(config: NodeConfig) -> None:
     )
     topics = TopicReader(config.bootstrap, node, state=lambda: shell.state, feed=shell.feed)
     endpoint = Endpoint(_answers(shell, link, hands))
-    await endpoint.listen(config.ip, config.port)
+    await endpoint.listen(listen_ip, config.port)
     await door.open(endpoint)
     on_stop(lambda: shell.feed(i.StopAsked()))
     log.info("%s begins, %d slots, order %d", describe(identity), config.slots, config.order)
@@ -128,6 +130,7 @@ def run_from(path: str) -> None:
     set_up_log(config.log_level)
     try:
         DirectoryLock(Path(config.directory))
+        config = with_address(config)
         asyncio.run(run_node(config))
     except (InUseError, OSError) as error:
         raise SystemExit(f"node agent {config.ip}:{config.port}: {error}") from None

@@ -59,11 +59,11 @@ class NodeBook:
         book = Book(self.port_floor, list(self.entries.values()))
         write_atomic(self._path, msgspec.json.encode(book))
 
-    def take_port(self, floor: int) -> int:
-        """The first port that was never given out and can be bound."""
+    def take_port(self, floor: int, *, is_here: bool = True) -> int:
+        """The first port that was never given out and, if it is to be one of this machine, can be bound."""
         first, last = max(floor, self.port_floor, self._config.port_base), self._config.port_last
         for port in range(first, last + 1):
-            if self._can_bind(port):
+            if not is_here or self._can_bind(port):
                 self.port_floor = port + 1
                 return port
         raise CreateError(f"no free port on {self._config.ip} from {first} to {last}")

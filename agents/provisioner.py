@@ -111,6 +111,10 @@ def create_provider(config: PoolConfig, spawner: Spawner) -> Provider:
         from agents.ssh_provider import create_ssh_provider
 
         return create_ssh_provider(config)
+    if config.provider == "cloud":
+        from agents.cloud_pool import create_cloud_provider
+
+        return create_cloud_provider(config)
     return ProcessProvider(config, spawner, create_sweep(config))
 
 

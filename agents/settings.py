@@ -4,9 +4,11 @@ Checked by msgspec: an unknown key or a wrong type is an error that names it.
 """
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
+
+from agents.cloud_checks import check_cloud
 
 T = TypeVar("T")
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -19,6 +21,56 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = ""
 
 
+class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node is made of where nodes are machines of a cloud."""
+
+    #: Which of libcloud's drivers; `agents.cloud_dialects` says what each of them needs.
+    driver: Literal["azure_arm", "ec2", "gce", "openstack"]
+    #: As the cloud names it: `Standard_B2s`, `t3.small`, `e2-small`, the id of a flavor.
+    size: str
+    #: As the cloud names it: `Publisher:Offer:Sku:Version`, `ami-...`, a name, the id of an image.
+    image: str
+    #: What the driver is made with, as the NAME of an environment variable of the provisioner or of a file in the
+    #: folder of the secrets: `{"key": "AWS_ACCESS_KEY_ID"}`. Never the value itself.
+    credentials: dict[str, str]
+    region: str = ""
+    #: Availability zone, where the driver can choose one.
+    zone: str = ""
+    #: Which address a node is named after and found at. Private: provisioner and nodes are in one network.
+    address: Literal["private", "public"] = "private"
+    #: Prints the address, run by the agent in the machine; empty: private the one that leads to Kafka, public what
+    #: the cloud's metadata service says.
+    address_command: list[str] = []
+    #: Further arguments of libcloud's `create_node`: network, subnet, security groups, spot, disk.
+    options: dict[str, Any] = {}
+    #: Further arguments of the driver itself: project, endpoint. Not for secrets.
+    driver_options: dict[str, str | int | bool] = {}
+    #: Further tags of each machine. Ours begin with `watchkeep-`.
+    tags: dict[str, str] = {}
+    #: Who may log in to a machine; Azure creates none without.
+    ssh_public_key: str = ""
+    #: Kafka's addresses as the machines see them; empty: those of the provisioner.
+    bootstrap: str = ""
+    #: Commands of the shell that bring the code to `home`, run once by root; none: the image has it.
+    install: list[str] = []
+    #: Where the code is, and the Python that runs it.
+    home: str = "/usr/local/watchkeep"
+    python: str = "/usr/local/watchkeep/.venv/bin/python"
+    #: Who the agent and its apps are; made if missing.
+    user: str = "watchkeep"
+    #: Tells this pool's machines from those of others in the same account; empty: drawn once and kept in
+    #: `<data_dir>/pools/<pool>/owner`. Set it where that folder may be lost, but never the same one twice.
+    owner: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later, when a machine is wanted.
+
+        Raises:
+            ValueError: with one sentence.
+        """
+        check_cloud(self)
+
+
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a node agent."""
 
@@ -26,6 +78,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bootstrap: str
     #: Where lock, books and logs of this node live.
     directory: str
+    #: What the node is named after; empty: the agent finds it out, see `agents.own_address`.
     ip: str
     port: int
     pool: str
@@ -38,6 +91,10 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: str = ""
     #: None: only the driver `process`.
     docker: DockerConfig | None = None
+    #: Prints `ip` where that is empty; none: the address of this machine that leads to Kafka.
+    address_command: list[str] = []
+    #: Address to listen on where `ip` is that of a translating router; empty: `ip`.
+    listen_ip: str = ""
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +131,7 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port_base: int = 8_082
     port_last: int = 65_535
     prefix: str = "watchkeep"
-    provider: Literal["process", "docker", "ssh"] = "process"
+    provider: Literal["process", "docker", "ssh", "cloud"] = "process"
     #: For the provider `docker`.
     container: NodeContainer = NodeContainer()
     log_level: LogLevel = "info"
@@ -87,6 +144,17 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ssh: SshConfig | None = None
     #: Folder of the secrets, one file each; empty: `secrets` in the data directory.
     secrets: str = ""
+    #: For the provider `cloud`.
+    cloud: CloudConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a provider without what it needs.
+
+        Raises:
+            ValueError: with one sentence.
+        """
+        if self.provider == "cloud" and self.cloud is None:
+            raise ValueError(f"pool {self.pool}: the provider cloud needs the table `cloud`")
 
 
 def read_config(path: str, kind: type[T]) -> T:

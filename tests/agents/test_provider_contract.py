@@ -1,4 +1,4 @@
-"""What every provider promises: processes, containers, nodes over ssh (real, and over pipes), and the fake."""
+"""What every provider promises: processes, containers, ssh (real, and over pipes), cloud machines, and the fake."""
 
 import asyncio
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agents import procfs
+from agents.cloud_provider import CloudProvider
 from agents.containers import Containers
 from agents.disk import read_holder
 from agents.docker_calls import DockerCalls
@@ -28,6 +29,7 @@ from sdk.contract.orders import NodeOrder
 from tests.agents.fake_wire import FakeNetwork, fake_host
 from tests.agents.fakes import FakeProvider, FakeWorld
 from tests.agents.waiting import until
+from tests.cloud.local import LocalCloud, local_pool
 
 Exits = list[tuple[object, ...]]
 Act = Callable[[Provider, Exits, list[int]], Awaitable[None]]
@@ -42,6 +44,8 @@ class Maker:
         self.world = FakeWorld()
         #: The daemon of the docker provider.
         self.connect: Callable[[], Containers]
+        #: Where the cloud's machines are.
+        self.cloud = LocalCloud(folder / "machines")
         # Nobody listens there: agents live without Kafka.
         self.config = PoolConfig(
             bootstrap="127.0.0.1:9",
@@ -53,6 +57,8 @@ class Maker:
         #: The hosts of the ssh provider, and how they are reached.
         self.hosts: list[HostConfig] = []
         self.connect_to: ConnectTo = FakeNetwork().connect
+        if kind == "cloud":
+            self.config = local_pool(folder)
 
     def play(self, act: Act) -> None:
         """Run `act` with a fresh provider, the exits it tells and the orders whose agents answered."""
@@ -62,6 +68,8 @@ class Maker:
             provider: Provider
             if self.kind == "fake":
                 provider = FakeProvider(self.world)
+            elif self.kind == "cloud":
+                provider = self.cloud.provider(self.config)
             elif self.kind == "docker":
                 provider = DockerProvider(self.config, DockerCalls(self.connect), look_every_s=0.02)
             elif self.hosts:
@@ -78,7 +86,7 @@ class Maker:
             finally:
                 if spawner is not None:
                     spawner.close()
-                if isinstance(provider, DockerProvider):
+                if isinstance(provider, DockerProvider | CloudProvider):
                     provider.close()
                 if isinstance(provider, SshProvider):
                     await provider.close()
@@ -90,7 +98,7 @@ class Maker:
         return NodeOrder(order, 4, self.floor)
 
 
-@pytest.fixture(params=["plain", "template", "docker", "ssh", "pipe", "fake"])
+@pytest.fixture(params=["plain", "template", "docker", "ssh", "pipe", "cloud", "fake"])
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     """A maker of each kind; what a failed test left running is ended."""
     if request.param == "docker":
@@ -112,6 +120,7 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
         path.write_text(server.table(tmp_path / "home"))
         maker.hosts, maker.connect_to = read_hosts(path), connect
     yield maker
+    maker.cloud.close()
     for directory in tmp_path.glob("**/nodes/*"):
         pid, start = read_holder(directory)
         if procfs.is_alive(pid, start):
