@@ -39,6 +39,8 @@ class Container(msgspec.Struct, frozen=True):
     #: It was ended for using more memory than it may.
     out_of_memory: bool = False
     network: str = ""
+    #: Its own address, empty in the machine's network.
+    ip: str = ""
 
     @property
     def is_alive(self) -> bool:

@@ -58,6 +58,8 @@ class Copy(msgspec.Struct):
     #: Start time of the first process.
     start: int = 0
     network: str = "host"
+    #: Its own address in a bridge network.
+    ip: str = ""
     has_ended: bool = False
     #: It was told to die; the look tells it again.
     condemned: bool = False
@@ -123,6 +125,7 @@ class DockerDriver:
                 container.pid,
                 procfs.start_of(container.pid),
                 container.network,
+                container.ip,
             )
             self._copies[app] = copy
             if container.is_alive:
@@ -159,6 +162,7 @@ class DockerDriver:
             self._write_book()
             raise StartError(str(error)) from None
         copy.container, copy.pid, copy.start = made.id, made.pid, procfs.start_of(made.pid)
+        copy.ip = made.ip
         self._write_book()
         await self._watch(copy)
         return copy.pid
@@ -214,6 +218,11 @@ class DockerDriver:
             return await self._calls.call(lambda it: it.log_tail(copy.container, lines))
         except ContainerError as error:
             return f"no log: {error}\n".encode()
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The container's own address, if it has one."""
+        copy = self._living(app, generation)
+        return copy.ip if copy is not None else ""
 
     def close(self) -> None:
         """Let go of the daemon; the containers run on."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agents.containers import Container, ContainerPlan, Mount
+from agents.disk import home_of
 from sdk.contract.orders import AppOrder
 from sdk.contract.specs import DockerSpec
 
@@ -52,7 +53,7 @@ class Place(msgspec.Struct, frozen=True):
 
 def place_of(prefix: str, node: str, directory: Path) -> Place:
     """The place of a node that keeps its files in `directory`."""
-    return Place(prefix, node, hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12])
+    return Place(prefix, node, home_of(directory))
 
 
 def plan_container(order: AppOrder, docker: DockerSpec, place: Place, *, agent_url: str) -> ContainerPlan:
@@ -76,8 +77,8 @@ def plan_container(order: AppOrder, docker: DockerSpec, place: Place, *, agent_u
         network=docker.network,
         user=docker.user,
         read_only=docker.read_only,
-        memory_mib=docker.memory_mib,
-        cpu_percent=docker.cpu_percent,
+        memory_mib=docker.memory_mib or order.memory_limit_mib,
+        cpu_percent=docker.cpu_percent or order.cpu_limit_percent,
         mounts=[Mount(str(ROOT / "sdk"), f"{SDK_HOME}/sdk")],
     )
 

@@ -88,6 +88,7 @@ class DockerContainers:
             seen = self._api.inspect_container(container)
         state = seen["State"]
         status = state["Status"]
+        networks = seen["NetworkSettings"].get("Networks") or {}
         return Container(
             id=seen["Id"],
             name=seen["Name"].removeprefix("/"),
@@ -97,6 +98,7 @@ class DockerContainers:
             exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
             out_of_memory=bool(state.get("OOMKilled")),
             network=seen["HostConfig"]["NetworkMode"],
+            ip=next((it["IPAddress"] for it in networks.values() if it.get("IPAddress")), ""),
         )
 
     def signal(self, container: str, number: Literal["SIGTERM", "SIGKILL"]) -> None:

@@ -60,3 +60,7 @@ class Driver(Protocol):
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines that the app wrote."""
         ...
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The ip that a living copy's ports are on; empty: the node's own, or no copy of ours."""
+        ...

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
 
+from agents.check_book import CheckBook
 from agents.driver import Driver, OnExit, StartError
 from agents.secrets import with_secrets
 from agents.state import Found
@@ -13,8 +14,10 @@ from sdk.contract.orders import AppOrder, NodeOrder
 class AppHands:
     """Drivers as the shell wants them: orders choose one by name, everything else goes to whoever has the copy."""
 
-    def __init__(self, drivers: list[Driver], *, secrets: Path) -> None:
+    def __init__(self, drivers: list[Driver], *, secrets: Path, checks: CheckBook) -> None:
         self._drivers = drivers
+        #: Which copies are checked, and how.
+        self._checks = checks
         #: Folder of the secrets that orders name.
         self._secrets = secrets
 
@@ -49,7 +52,8 @@ class AppHands:
             raise StartError(f"no order of an app: {key}, {epoch}")
         for driver in self._drivers:
             if driver.name == order.driver:
-                return await driver.start(with_secrets(order, self._secrets)), ""
+                checked = self._checks.begin(order)
+                return await driver.start(with_secrets(checked, self._secrets)), ""
         raise StartError(f"this node has no driver {order.driver!r:.40}; it has {', '.join(self.names)}")
 
     # The same copy is known to one driver at most; to the others these are harmless (rule 3 of the port).
@@ -65,10 +69,16 @@ class AppHands:
     async def forget(self, key: str, epoch: int) -> None:
         """Drop the record of an app."""
         await self._all(driver.forget(key, epoch) for driver in self._drivers)
+        self._checks.forget(key, epoch)
 
     async def tidy(self) -> None:
         """Housekeeping."""
         await self._all(driver.tidy() for driver in self._drivers)
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The ip that a copy's ports are on, empty if that is the node's own."""
+        addresses = (driver.address_of(app, generation) for driver in self._drivers)
+        return next((ip for ip in addresses if ip), "")
 
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines of an app: the drivers keep them in one place once a copy is gone."""

@@ -6,13 +6,18 @@ import sys
 from pathlib import Path
 
 from agents import inputs as i
-from agents.disk import DirectoryLock, InUseError, read_record
+from agents.cgroups import find_cgroups
+from agents.check_book import CheckBook
+from agents.checks import Checks
+from agents.disk import DirectoryLock, InUseError, home_of, read_record
 from agents.door import Door
 from agents.driver import Driver
 from agents.drivers import AppHands
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
+from agents.limits import Limits
 from agents.link import Link
+from agents.machine import read_capacity, read_usage
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
@@ -28,9 +33,12 @@ async def run_node(config: NodeConfig) -> None:
     directory = Path(config.directory)
     node = node_id(config.ip, config.port)
     door = Door(config.ip, config.port)
+    book = CheckBook(directory / "checks.json", ip=config.ip)
+    limits = Limits(home_of(directory), find_cgroups())
     hands = AppHands(
-        await create_drivers(config, node, directory, door),
+        await create_drivers(config, node, directory, door, limits),
         secrets=Path(config.secrets or directory / "secrets"),
+        checks=book,
     )
     identity = Identity(
         kind="node",
@@ -47,7 +55,7 @@ async def run_node(config: NodeConfig) -> None:
     early: list[i.Input] = []
     hands.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
     state = first_state(identity, read_record(image_path, Image, Image()), await hands.adopt())
-    shell = Shell(state, hands, image_path)
+    shell = Shell(state, hands, image_path, limits=limits.words)
     hands.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)
@@ -59,22 +67,34 @@ async def run_node(config: NodeConfig) -> None:
         on_orders=lambda orders: shell.feed(i.OrdersRead(orders)),
         on_caught_up=lambda: shell.feed(i.CaughtUp()),
     )
-    endpoint = Endpoint(_answers(shell, link, hands))
+    checks = Checks(
+        book,
+        things=lambda: list(shell.state.things.values()),
+        feed=shell.feed,
+        address_of=lambda app, generation: hands.address_of(app, generation) or config.ip,
+    )
+    endpoint = Endpoint(_answers(shell, link, hands, checks))
     await endpoint.listen(config.ip, config.port)
     await door.open(endpoint)
     on_stop(lambda: shell.feed(i.StopAsked()))
     log.info("%s begins, %d slots, order %d", describe(identity), config.slots, config.order)
+    log.info("limits of apps: %s", limits.words)
+    checking = asyncio.ensure_future(checks.run())
+    shell.fail_with(checking)
     try:
         await shell.run(link)
     finally:
+        checking.cancel()
         await endpoint.close()
         await link.close()
     log.info("%s ends, everything stopped", describe(identity))
 
 
-async def create_drivers(config: NodeConfig, node: str, directory: Path, door: Door) -> list[Driver]:
+async def create_drivers(
+    config: NodeConfig, node: str, directory: Path, door: Door, limits: Limits
+) -> list[Driver]:
     """The drivers that this node can serve with; docker only if it is configured and its daemon answers."""
-    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url)]
+    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url, limits=limits)]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.
         from agents.docker_node import create_docker_driver
@@ -84,14 +104,16 @@ async def create_drivers(config: NodeConfig, node: str, directory: Path, door: D
     return drivers
 
 
-def _answers(shell: Shell, link: Link, hands: AppHands) -> Answers:
+def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:
     """The endpoint's view of the agent."""
 
     def take_beat(app: str, generation: int) -> bool:
         if not is_beat_welcome(shell.state, app, generation):
             return False
-        shell.feed(i.Beaten(app, generation))
+        checks.take_beat(app, generation, asyncio.get_running_loop().time())
         return True
+
+    capacity = read_capacity()
 
     def health() -> object:
         state = shell.state
@@ -102,6 +124,7 @@ def _answers(shell: Shell, link: Link, hands: AppHands) -> Answers:
             "as_of": state.as_of,
             "kafka": not link.is_away,
             "undecodable": link.undecodable,
+            **read_usage(capacity)._asdict(),
         }
 
     def apps() -> object:

@@ -53,6 +53,11 @@ def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:
         on_isolation=spec.on_isolation,
         kill=app.phase == "condemned",
         docker=spec.docker,
+        heartbeat=spec.heartbeat,
+        http=spec.http,
+        readiness=spec.readiness,
+        cpu_limit_percent=spec.cpu_limit_percent,
+        memory_limit_mib=spec.memory_limit_mib,
     )
 
 

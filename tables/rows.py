@@ -79,6 +79,8 @@ class NodeRow(_Row, frozen=True):
     #: Append times of the last times it was declared down, as many as the policy counts.
     recent_failures: list[int] = []
     wake: Wake | None = None
+    #: How it keeps apps that are processes within their limits, in words.
+    limits: str = ""
 
 
 class OrderRow(_Row, frozen=True):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.running import Heartbeat, HttpCheck
 from sdk.contract.specs import DockerSpec
 from sdk.contract.whole import Whole
 
@@ -34,6 +35,12 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     files: dict[str, str] = {}
     #: For the driver `docker`.
     docker: DockerSpec | None = None
+    #: Whose word is its beat; see `sdk.contract.specs.AppSpec` for these.
+    heartbeat: Heartbeat = "sdk"
+    http: HttpCheck | None = None
+    readiness: HttpCheck | None = None
+    cpu_limit_percent: Whole = 0
+    memory_limit_mib: Whole = 0
 
 
 class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):

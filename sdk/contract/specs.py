@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import msgspec
 
 from sdk.contract.ids import check_name
+from sdk.contract.running import Heartbeat, HttpCheck, check_running
 from sdk.contract.whole import Whole
 
 #: Longest spec accepted, as JSON. Source: a tenth of Kafka's default record limit, and orders carry many.
@@ -137,6 +138,16 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     affinity: str = ""
     #: Rather on a node with fewer copies of its own group.
     spread: bool = True
+    #: What counts as its beat: its own word, that its process lives, or that the page in `http` answers.
+    heartbeat: Heartbeat = "sdk"
+    #: For the heartbeat `http`, and needed there.
+    http: HttpCheck | None = None
+    #: It counts as started only when this page has answered once; without one at its first beat.
+    readiness: HttpCheck | None = None
+    #: Most processor time it gets, in hundredths of a core; 0: no limit of its own.
+    cpu_limit_percent: Whole = 0
+    #: Most memory it gets; over it, it is killed where its node can do that. 0: no limit of its own.
+    memory_limit_mib: Whole = 0
 
 
 def check_spec(spec: AppSpec) -> None:
@@ -151,6 +162,7 @@ def check_spec(spec: AppSpec) -> None:
     _check_files(spec)
     _check_driver(spec)
     _check_placing(spec)
+    check_running(spec)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),

@@ -132,6 +132,8 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         "failures": str(view["failure_count"]),
         "needs": view["needs"],
         "wishes": view["wishes"],
+        "beats": view["watched"],
+        "limits": view["limits"] + (f"  ({view['limits_by']})" if view["limits_by"] else ""),
         "moving to": view["moving_to"],
         "why": view["reason"],
         "how": view["detail"],

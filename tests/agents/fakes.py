@@ -87,6 +87,10 @@ class FakeDriver:
         """Made-up processes say little."""
         return f"{lines} lines of {app}".encode()
 
+    def address_of(self, _app: str, _generation: int) -> str:
+        """Made-up processes listen nowhere."""
+        return ""
+
     def _end_soon(self, app: str, generation: int, code: int) -> None:
         asyncio.get_running_loop().call_soon(self._end, app, generation, code)
 

@@ -57,6 +57,7 @@ class FakeDaemon:
                 status="running",
                 pid=_FIRST_PID + self._made,
                 network=plan.network,
+                ip=f"172.30.0.{1 + self._made % 250}" if plan.network != "host" else "",
             )
             self.plans.append(plan)
             self.there[made.id] = made
