@@ -30,6 +30,7 @@ from agents.containers import (
 )
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.docker_calls import START_WITHIN_S, DockerCalls
+from agents.docker_execution import DockerExecution, start_in_container
 from agents.docker_plan import Place, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
@@ -223,6 +224,16 @@ class DockerDriver:
         """The container's own address, if it has one."""
         copy = self._living(app, generation)
         return copy.ip if copy is not None else ""
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> DockerExecution | None:
+        """Inside the container, as its user, in its directory and with its environment."""
+        copy = self._living(app, generation)
+        if copy is None:
+            return None
+        try:
+            return await start_in_container(self._calls, copy.container, command)
+        except ContainerError as error:
+            raise StartError(f"cannot start {command[0]!r:.200}: {error}") from None
 
     def close(self) -> None:
         """Let go of the daemon; the containers run on."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agents.check_book import CheckBook
 from agents.driver import Driver, OnExit, StartError
+from agents.execution import Execution
 from agents.secrets import with_secrets
 from agents.state import Found
 from sdk.contract.orders import AppOrder, NodeOrder
@@ -79,6 +80,18 @@ class AppHands:
         """The ip that a copy's ports are on, empty if that is the node's own."""
         addresses = (driver.address_of(app, generation) for driver in self._drivers)
         return next((ip for ip in addresses if ip), "")
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> Execution:
+        """Run a command where a living copy runs.
+
+        Raises:
+            StartError: it cannot be started, or there is no such copy.
+        """
+        for driver in self._drivers:
+            found = await driver.execute(app, generation, command)
+            if found is not None:
+                return found
+        raise StartError(f"{app} does not run here")
 
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines of an app: the drivers keep them in one place once a copy is gone."""

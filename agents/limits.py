@@ -68,10 +68,10 @@ class Limits:
                 for door in doors:
                     os.close(door)
 
-    def join(self, app: str, generation: int) -> tuple[Enter, list[int]]:
-        """How another process gets into the group of a copy, and the descriptors to close afterwards."""
+    def join(self, app: str, generation: int, address_mib: int) -> tuple[Enter, list[int]]:
+        """How another process comes within the limits of a copy, and the descriptors to close afterwards."""
         if self._groups is None:
-            return None, []
+            return _rlimit(address_mib) if address_mib else None, []
         group = self._groups.group(cgroups.group_name(self._home, app, generation))
         try:
             doors = cgroups.open_doors(group)

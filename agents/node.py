@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from agents import inputs as i
@@ -11,10 +12,12 @@ from agents.check_book import CheckBook
 from agents.checks import Checks
 from agents.disk import DirectoryLock, InUseError, home_of, read_record
 from agents.door import Door
-from agents.driver import Driver
+from agents.driver import Driver, StartError
 from agents.drivers import AppHands
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
+from agents.exec_door import ExecDoor
+from agents.execution import Execution
 from agents.limits import Limits
 from agents.link import Link
 from agents.machine import read_capacity, read_usage
@@ -73,7 +76,9 @@ async def run_node(config: NodeConfig) -> None:
         feed=shell.feed,
         address_of=lambda app, generation: hands.address_of(app, generation) or config.ip,
     )
-    endpoint = Endpoint(_answers(shell, link, hands, checks))
+    answers = _answers(shell, link, hands, checks)
+    token = Path(config.exec_token) if config.exec_token else None
+    endpoint = Endpoint(answers._replace(exec_door=ExecDoor(token, partial(_execute, shell, hands))))
     await endpoint.listen(config.ip, config.port)
     await door.open(endpoint)
     on_stop(lambda: shell.feed(i.StopAsked()))
@@ -102,6 +107,14 @@ async def create_drivers(
         docker = await create_docker_driver(config, node, directory, door)
         drivers += [docker] if docker is not None else []
     return drivers
+
+
+async def _execute(shell: Shell, hands: AppHands, app: str, command: list[str]) -> Execution:
+    """Run a command beside an app; StartError if it does not run here or the command cannot be started."""
+    thing = shell.state.things.get(app)
+    if thing is None or not thing.is_alive:
+        raise StartError(f"{app} does not run here")
+    return await hands.execute(app, thing.epoch, command)
 
 
 def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:

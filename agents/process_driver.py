@@ -19,6 +19,7 @@ import msgspec
 from agents import procfs
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.driver import OnExit, StartError
+from agents.execution import ProcessExecution, start_process
 from agents.limits import Limits
 from agents.spawner import ROOT, starting_environment
 from agents.state import Found
@@ -152,6 +153,23 @@ class ProcessDriver:
     def address_of(self, _app: str, _generation: int) -> str:
         """Always the node's own."""
         return ""
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> ProcessExecution | None:
+        """Beside the app: in its directory, with its environment, within its limits, and gone when it is."""
+        live = self._live.get(app)
+        if live is None or live.copy.generation != generation:
+            return None
+        env = procfs.environment_of(live.copy.pid)
+        if not self._marks(app, generation).items() <= env.items():
+            raise StartError(f"the environment of {app} cannot be read: it has written over it")
+        work = self._work_of(app)
+        enter, doors = self._limits.join(app, generation, live.copy.address_mib)
+        try:
+            directory = work if work.is_dir() else ROOT
+            return await start_process(self._argv(command), directory=directory, env=env, enter=enter)
+        finally:
+            for door in doors:
+                os.close(door)
 
     def _argv(self, command: list[str]) -> list[str]:
         is_python = command[0] in ("python", "python3")

@@ -38,6 +38,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secrets: str = ""
     #: None: only the driver `process`.
     docker: DockerConfig | None = None
+    #: File with what whoever wants to run a command beside an app must know; empty: nobody may.
+    exec_token: str = ""
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,6 +88,8 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ssh: SshConfig | None = None
     #: Folder of the secrets, one file each; empty: `secrets` in the data directory.
     secrets: str = ""
+    #: Of its nodes, see there.
+    exec_token: str = ""
 
 
 def read_config(path: str, kind: type[T]) -> T:

@@ -10,6 +10,7 @@ from typing import Final
 
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec
+from streams.local.exec_token import ensure_exec_token
 from streams.settings import PROJECT_ROOT, Settings, resolved_environment
 
 #: A worker commits, flushes and leaves its group when it stops: up to 8 s seen under load.
@@ -126,6 +127,7 @@ def write_provisioner_config(settings: Settings, path: Path) -> None:
         "container": {"image": settings.node_image},
         "log_level": settings.log_level,
         "restart_agents": settings.restart_agents,
+        "exec_token": str(ensure_exec_token(settings)),
     }
     if settings.docker or settings.provider == "docker":
         config["docker"] = {"host": settings.docker_host}
