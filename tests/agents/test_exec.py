@@ -63,9 +63,9 @@ class Node:
         return [pid for pid in procfs.select(lambda it: procfs.has_marks(it.pid, marks)) if pid not in own]
 
 
-def zombies() -> list[int]:
+def zombies() -> set[int]:
     """Our children that have ended and that nobody has reaped."""
-    return [it.pid for it in procfs.list_processes() if it.is_dead and it.parent == os.getpid()]
+    return {it.pid for it in procfs.list_processes() if it.is_dead and it.parent == os.getpid()}
 
 
 Act = Callable[[Node], Awaitable[None]]
@@ -75,6 +75,8 @@ def play(folder: Path, act: Act, **order: object) -> None:
     """Run `act` with a node whose app sleeps; nothing of it is left."""
 
     async def run() -> None:
+        # Other tests may have left some.
+        before = zombies()
         node = Node(folder)
         await node.driver.start(AppOrder(APP, 7, SLEEP, {"MINE": "1"}, **order))  # type: ignore[arg-type]
         door = ExecDoor(node.token, node.begin)
@@ -85,7 +87,7 @@ def play(folder: Path, act: Act, **order: object) -> None:
         finally:
             await endpoint.close()
             await node.driver.kill(APP, 7)
-            await until(lambda: node.exits and not node.beside() and not zombies())
+            await until(lambda: node.exits and not node.beside() and not zombies() - before)
 
     asyncio.run(run())
 
