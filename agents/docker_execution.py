@@ -9,7 +9,7 @@ from agents import procfs
 from agents.containers import ContainerError
 from agents.docker_calls import DockerCalls
 from agents.execution import CHUNK_BYTES, Send
-from sdk.frames import STDERR, STDOUT
+from sdk.contract.frames import STDERR, STDOUT
 
 #: Looks for the exit code of a command whose outputs have ended; the daemon is a few ms behind.
 _LOOKS_FOR_CODE = 50

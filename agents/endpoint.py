@@ -16,7 +16,7 @@ import h11
 import msgspec
 
 from agents.exec_door import ExecDoor
-from sdk.frames import PROTOCOL
+from sdk.contract.frames import PROTOCOL
 
 log = logging.getLogger("watchkeep.endpoint")
 

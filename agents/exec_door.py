@@ -19,8 +19,8 @@ import msgspec
 from agents.driver import StartError
 from agents.execution import Execution
 from agents.secrets import read_secret
-from sdk import frames
-from sdk.frames import Exit, FrameError, Start, encode_frame, read_frame
+from sdk.contract import frames
+from sdk.contract.frames import Exit, FrameError, Start, encode_frame, read_frame
 
 log = logging.getLogger("watchkeep.exec")
 
@@ -87,7 +87,7 @@ class ExecDoor:
 
 async def _read_start(reader: asyncio.StreamReader) -> Start:
     async with asyncio.timeout(START_WITHIN_S):
-        kind, content = await read_frame(reader)
+        kind, content = await read_frame(reader.readexactly)
     try:
         start = msgspec.json.decode(content, type=Start)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -140,7 +140,7 @@ class _Talk:
     async def _listen(self, execution: Execution) -> None:
         """Take what the client says, until it closes: never waits for the command."""
         while True:
-            kind, content = await read_frame(self._reader)
+            kind, content = await read_frame(self._reader.readexactly)
             if kind == frames.STDIN:
                 self._waiting += len(content)
                 if self._waiting > frames.STDIN_WINDOW:

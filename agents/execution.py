@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from agents import procfs
 from agents.driver import StartError
 from agents.limits import Enter
-from sdk.frames import STDERR, STDOUT
+from sdk.contract.frames import STDERR, STDOUT
 
 #: What is read and sent at once.
 CHUNK_BYTES = 32 << 10

@@ -20,7 +20,7 @@ from streams.commands.shared_apps import find_app
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
 
-    from sdk.frames import Exit, Start
+    from sdk.contract.frames import Exit, Start
 
 #: The agent answers in some ms; on an overloaded machine it may take seconds.
 _CONNECT_WITHIN_S = 10.0
@@ -66,7 +66,7 @@ def exec_app(
       python cli.py apps exec thermostat-1 -- python3 -c "import os; print(os.getcwd())"
       echo 'print(6 * 7)' | python cli.py apps exec thermostat-1 --timeout 10 -- python3 -
     """
-    from sdk.frames import Start
+    from sdk.contract.frames import Start
     from streams.local.exec_token import token_path
 
     settings = settings_of(bootstrap_servers, prefix)
@@ -123,7 +123,7 @@ def _silent(ip: str, port: int, error: Exception) -> CommandError:
 
 async def _enter(reader: StreamReader, writer: StreamWriter, token: str, where: str) -> None:
     """Have the connection upgraded."""
-    from sdk.frames import PROTOCOL
+    from sdk.contract.frames import PROTOCOL
 
     head = (
         f"POST /exec HTTP/1.1\r\nHost: {where}\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n"
@@ -140,7 +140,7 @@ async def _enter(reader: StreamReader, writer: StreamWriter, token: str, where: 
 async def _talk(reader: StreamReader, writer: StreamWriter, start: Start) -> int:
     import msgspec
 
-    from sdk import frames
+    from sdk.contract import frames
 
     # So much of our input may still be on its way; the agent's word gives room again.
     room = threading.Semaphore(frames.STDIN_WINDOW // _CHUNK_BYTES)
@@ -149,7 +149,7 @@ async def _talk(reader: StreamReader, writer: StreamWriter, start: Start) -> int
     _feed_input(writer, room)
     try:
         while True:
-            kind, content = await frames.read_frame(reader)
+            kind, content = await frames.read_frame(reader.readexactly)
             if kind in (frames.STDOUT, frames.STDERR):
                 _print(content, sys.stdout if kind == frames.STDOUT else sys.stderr)
             elif kind == frames.TAKEN:
@@ -178,7 +178,7 @@ def _print(content: bytes, to: Any) -> None:
 
 def _hand_on_interrupts(writer: StreamWriter) -> list[int]:
     """Send the first Ctrl-C on, and close with the second; the list has one item for each."""
-    from sdk import frames
+    from sdk.contract import frames
 
     seen: list[int] = []
 
@@ -197,7 +197,7 @@ def _hand_on_interrupts(writer: StreamWriter) -> list[int]:
 
 def _feed_input(writer: StreamWriter, room: threading.Semaphore) -> None:
     """Send what comes through our standard input, from a thread: it may be a file, a pipe, or never say a word."""
-    from sdk import frames
+    from sdk.contract import frames
 
     if sys.stdin is None or sys.stdin.isatty():
         writer.write(frames.encode_frame(frames.STDIN_END))

@@ -16,9 +16,9 @@ from agents.endpoint import Answers, Endpoint
 from agents.exec_door import COMMANDS_MAX, ExecDoor
 from agents.execution import Execution
 from agents.process_driver import ProcessDriver
-from sdk import frames
+from sdk.contract import frames
+from sdk.contract.frames import Start
 from sdk.contract.orders import AppOrder
-from sdk.frames import Start
 from streams.commands import CommandError
 from streams.commands.executing import execute
 from tests.agents.limited import limits_of

@@ -13,7 +13,7 @@ from agents import procfs
 from agents.docker_driver import DockerDriver
 from agents.docker_execution import DockerExecution
 from agents.http_page import ask_page
-from sdk.frames import STDERR, STDOUT
+from sdk.contract.frames import STDERR, STDOUT
 from tests.agents.waiting import until
 from tests.docker.daemon import Daemon
 from tests.docker.test_containers import APP, Agent, order

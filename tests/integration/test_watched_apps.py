@@ -18,6 +18,7 @@ from sdk.contract.running import HttpCheck
 from sdk.contract.specs import AppSpec
 from streams.commands.node_usage import fetch_usage
 from streams.local.rig import Rig, is_running
+from tables.views import app_status
 from tests.integration.conftest import CreateRig
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -138,7 +139,10 @@ def test_who_takes_too_much_memory_is_killed_and_show_says_why(rig: Rig) -> None
         "killed: it used more memory than its limit of 48 MiB",
     )
     # The first copy comes back at once, the next one only after a pause in which there is something to show.
-    rig.wait(lambda state: state.apps[hog].end_detail, what="the pause after its second end")
+    rig.wait(
+        lambda state: app_status(state, state.apps[hog]) == "backing-off",
+        what="the pause after its second end",
+    )
     shown = json.loads(_cli(rig, "apps", "show", hog, "-o", "json"))
     assert (shown["limits"], shown["detail"]) == ("48 MiB", ended[0].detail)
     rig.ask(StopApp(hog))

@@ -1,12 +1,12 @@
-"""Frames on the connection of `apps exec`: one byte of kind, four of length, then the content.
+"""Frames on the connection of `apps exec`: one byte of kind, four of length, then the content. Pure.
 
 After `POST /exec` was answered with 101, the client says `START` and then, at any time, `STDIN`, `STDIN_END` and
 `SIGNAL`; the agent answers with `STDOUT`, `STDERR` and `TAKEN` (so many bytes of stdin have gone on to the command),
 and ends with `EXIT` or `FAILED`.
 """
 
-import asyncio
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -59,14 +59,14 @@ def encode_frame(kind: bytes, content: bytes = b"") -> bytes:
     return _HEAD.pack(kind, len(content)) + content
 
 
-async def read_frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    """Kind and content of the next frame.
+async def read_frame(read_exactly: Callable[[int], Awaitable[bytes]]) -> tuple[bytes, bytes]:
+    """Kind and content of the next frame, from whatever gives so many bytes.
 
     Raises:
         FrameError: it is too large.
         EOFError: the other side has closed.
     """
-    kind, length = _HEAD.unpack(await reader.readexactly(_HEAD.size))
+    kind, length = _HEAD.unpack(await read_exactly(_HEAD.size))
     if length > FRAME_BYTES_MAX:
         raise FrameError(f"a frame of {length} bytes; allowed: up to {FRAME_BYTES_MAX}")
-    return kind, await reader.readexactly(length)
+    return kind, await read_exactly(length)
