@@ -34,6 +34,7 @@ from agents.docker_execution import DockerExecution, start_in_container
 from agents.docker_plan import Place, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
+from agents.work_files import remove_files, write_files
 from sdk.contract.orders import AppOrder
 
 #: Between two looks at containers whose first process cannot be watched, or that were to be killed and live.
@@ -155,9 +156,13 @@ class DockerDriver:
         self._write_book()
         try:
             url = await self._reach(order.docker.network)
-            plan = plan_container(order, order.docker, self._place, agent_url=url)
+            if order.files:
+                write_files(self._work_of(order.app), order.files)
+            plan = plan_container(
+                order, order.docker, self._place, agent_url=url, work=self._work_of(order.app)
+            )
             made = await self._calls.call(lambda it: it.run(plan), START_WITHIN_S)
-        except ContainerError as error:
+        except OSError as error:
             # If it comes to life after all, the look finds a container that is none of ours and removes it.
             del self._copies[order.app]
             self._write_book()
@@ -203,6 +208,7 @@ class DockerDriver:
             self._append_log(app, lines)
         with contextlib.suppress(ContainerError):
             await self._remove(copy.container)
+            remove_files(self._work_of(app))
 
     async def tidy(self) -> None:
         """Look at all containers; set full logs aside."""
@@ -371,6 +377,9 @@ class DockerDriver:
 
     def _log_of(self, app: str) -> Path:
         return self._directory / "logs" / f"{app}.log"
+
+    def _work_of(self, app: str) -> Path:
+        return self._directory / "work" / app
 
     def _append_log(self, app: str, lines: bytes) -> None:
         log = open_log(self._log_of(app))

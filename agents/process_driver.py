@@ -8,7 +8,6 @@ directory made for them, which each copy finds as new; output is appended to a l
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from agents.execution import ProcessExecution, start_process
 from agents.limits import Limits
 from agents.spawner import ROOT, starting_environment
 from agents.state import Found
+from agents.work_files import remove_files, write_files
 from sdk.contract.orders import AppOrder
 
 #: Bound of waiting for killed processes to go. Source: DESIGN 8; what is left then hangs in the kernel.
@@ -138,7 +138,7 @@ class ProcessDriver:
         if ended is not None and ended.generation == generation:
             del self._ended[app]
             self._write_book()
-            shutil.rmtree(self._work_of(app), ignore_errors=True)
+            remove_files(self._work_of(app))
 
     async def tidy(self) -> None:
         """Set full logs aside."""
@@ -180,11 +180,7 @@ class ProcessDriver:
         if not order.files:
             return ROOT
         directory = self._work_of(order.app)
-        shutil.rmtree(directory, ignore_errors=True)
-        for path, content in order.files.items():
-            file = directory / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content, encoding="utf-8")
+        write_files(directory, order.files)
         return directory
 
     def _environment(self, order: AppOrder) -> dict[str, str]:

@@ -231,8 +231,6 @@ def _check_secrets(spec: AppSpec) -> None:
 
 
 def _check_files(spec: AppSpec) -> None:
-    if spec.files and spec.driver != "process":
-        raise ValueError(f"files: are for the driver process; with {spec.driver} they belong into the image")
     for path in spec.files:
         parts = path.split("/")
         if (

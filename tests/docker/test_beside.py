@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agents import procfs
 from agents.docker_driver import DockerDriver
@@ -75,6 +76,23 @@ def test_command_runs_inside_with_input_outputs_and_exit_code(agent: Agent) -> N
         assert await driver.execute(APP, 6, ["true"]) is None
         await driver.kill(APP, 7)
         await until(lambda: agent.exits)
+
+    agent.play(act)
+
+
+def test_files_of_an_order_are_where_the_app_starts(agent: Agent) -> None:
+    """Read-only, for the app and for commands beside it; the next copy finds its own, and in the end none is left."""
+
+    async def act(driver: DockerDriver) -> None:
+        for generation, content in ((7, "first"), (8, "second")):
+            code = "print(open('conf/a.ini').read(), flush=True); open('conf/b.ini', 'w')"
+            await driver.start(replace(order(code, generation=generation), files={"conf/a.ini": content}))
+            await until(lambda done=generation - 6: len(agent.exits) == done)  # type: ignore[misc]  # bound at once
+            said = await driver.log_tail(APP, 50)
+            assert f"{content}\n".encode() in said
+            assert b"Read-only file system" in said
+        await driver.forget(APP, 8)
+        assert not (agent.folder / "work" / APP).exists()
 
     agent.play(act)
 
