@@ -5,6 +5,7 @@ people, `NoContainerError` if there is no such container. `agents.docker_sdk` is
 """
 
 import signal
+import socket
 from typing import Literal, Protocol
 
 import msgspec
@@ -39,6 +40,8 @@ class Container(msgspec.Struct, frozen=True):
     #: It was ended for using more memory than it may.
     out_of_memory: bool = False
     network: str = ""
+    #: Its own address, empty in the machine's network.
+    ip: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -109,6 +112,17 @@ class Containers(Protocol):
 
     def log_tail(self, container: str, lines: int) -> bytes:
         """The last lines that it wrote."""
+        ...
+
+    def execute(self, container: str, command: list[str]) -> tuple[str, socket.socket, bytes]:
+        """Begin a command inside: its id, the connection to its input and outputs, and what was read of it already.
+
+        Outputs come as docker's frames; the end of what is sent is the end of its input.
+        """
+        ...
+
+    def look_up_command(self, command: str) -> tuple[int, int | None]:
+        """Pid as the machine numbers it, 0 if none, and exit code, None while it runs."""
         ...
 
     def gateway(self, network: str) -> str:

@@ -5,6 +5,7 @@ last registration, the highest port) is also in the orders, and nothing that ran
 """
 
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,11 @@ T = TypeVar("T")
 
 class InUseError(RuntimeError):
     """Another process works in the directory; the text says which."""
+
+
+def home_of(directory: Path) -> str:
+    """A short name of a directory that tells apart what belongs to it: labels of containers, control groups."""
+    return hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
 
 
 def write_atomic(path: Path, content: bytes) -> None:

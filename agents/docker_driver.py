@@ -30,9 +30,11 @@ from agents.containers import (
 )
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.docker_calls import START_WITHIN_S, DockerCalls
+from agents.docker_execution import DockerExecution, start_in_container
 from agents.docker_plan import Place, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
+from agents.work_files import remove_files, write_files
 from sdk.contract.orders import AppOrder
 
 #: Between two looks at containers whose first process cannot be watched, or that were to be killed and live.
@@ -58,6 +60,8 @@ class Copy(msgspec.Struct):
     #: Start time of the first process.
     start: int = 0
     network: str = "host"
+    #: Its own address in a bridge network.
+    ip: str = ""
     has_ended: bool = False
     #: It was told to die; the look tells it again.
     condemned: bool = False
@@ -123,6 +127,7 @@ class DockerDriver:
                 container.pid,
                 procfs.start_of(container.pid),
                 container.network,
+                container.ip,
             )
             self._copies[app] = copy
             if container.is_alive:
@@ -151,14 +156,19 @@ class DockerDriver:
         self._write_book()
         try:
             url = await self._reach(order.docker.network)
-            plan = plan_container(order, order.docker, self._place, agent_url=url)
+            if order.files:
+                write_files(self._work_of(order.app), order.files)
+            plan = plan_container(
+                order, order.docker, self._place, agent_url=url, work=self._work_of(order.app)
+            )
             made = await self._calls.call(lambda it: it.run(plan), START_WITHIN_S)
-        except ContainerError as error:
+        except OSError as error:
             # If it comes to life after all, the look finds a container that is none of ours and removes it.
             del self._copies[order.app]
             self._write_book()
             raise StartError(str(error)) from None
         copy.container, copy.pid, copy.start = made.id, made.pid, procfs.start_of(made.pid)
+        copy.ip = made.ip
         self._write_book()
         await self._watch(copy)
         return copy.pid
@@ -198,6 +208,7 @@ class DockerDriver:
             self._append_log(app, lines)
         with contextlib.suppress(ContainerError):
             await self._remove(copy.container)
+            remove_files(self._work_of(app))
 
     async def tidy(self) -> None:
         """Look at all containers; set full logs aside."""
@@ -214,6 +225,21 @@ class DockerDriver:
             return await self._calls.call(lambda it: it.log_tail(copy.container, lines))
         except ContainerError as error:
             return f"no log: {error}\n".encode()
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The container's own address, if it has one."""
+        copy = self._living(app, generation)
+        return copy.ip if copy is not None else ""
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> DockerExecution | None:
+        """Inside the container, as its user, in its directory and with its environment."""
+        copy = self._living(app, generation)
+        if copy is None:
+            return None
+        try:
+            return await start_in_container(self._calls, copy.container, command)
+        except ContainerError as error:
+            raise StartError(f"cannot start {command[0]!r:.200}: {error}") from None
 
     def close(self) -> None:
         """Let go of the daemon; the containers run on."""
@@ -351,6 +377,9 @@ class DockerDriver:
 
     def _log_of(self, app: str) -> Path:
         return self._directory / "logs" / f"{app}.log"
+
+    def _work_of(self, app: str) -> Path:
+        return self._directory / "work" / app
 
     def _append_log(self, app: str, lines: bytes) -> None:
         log = open_log(self._log_of(app))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agents.containers import Container, ContainerPlan, Mount
+from agents.disk import home_of
 from sdk.contract.orders import AppOrder
 from sdk.contract.specs import DockerSpec
 
@@ -15,6 +16,8 @@ from sdk.contract.specs import DockerSpec
 ROOT = Path(__file__).resolve().parent.parent
 #: Where `sdk` lies inside a container, read-only, so that an app with Python can beat.
 SDK_HOME = "/opt/watchkeep"
+#: Where the files of an order lie inside its container, read-only, and where it then starts.
+WORK = f"{SDK_HOME}/work"
 #: Which run of a platform a process belongs to: `up` and tests end by it what they left.
 _RUN_MARK = "WATCHKEEP_RUN_MARK"
 #: Longest name that we give; docker itself takes 253 letters.
@@ -52,11 +55,13 @@ class Place(msgspec.Struct, frozen=True):
 
 def place_of(prefix: str, node: str, directory: Path) -> Place:
     """The place of a node that keeps its files in `directory`."""
-    return Place(prefix, node, hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12])
+    return Place(prefix, node, home_of(directory))
 
 
-def plan_container(order: AppOrder, docker: DockerSpec, place: Place, *, agent_url: str) -> ContainerPlan:
-    """The container of an order."""
+def plan_container(
+    order: AppOrder, docker: DockerSpec, place: Place, *, agent_url: str, work: Path
+) -> ContainerPlan:
+    """The container of an order; `work` is where its files lie on this machine, if it has any."""
     mark = os.environ.get(_RUN_MARK)
     return ContainerPlan(
         name=container_name(place, order.app, order.generation),
@@ -76,9 +81,13 @@ def plan_container(order: AppOrder, docker: DockerSpec, place: Place, *, agent_u
         network=docker.network,
         user=docker.user,
         read_only=docker.read_only,
-        memory_mib=docker.memory_mib,
-        cpu_percent=docker.cpu_percent,
-        mounts=[Mount(str(ROOT / "sdk"), f"{SDK_HOME}/sdk")],
+        memory_mib=docker.memory_mib or order.memory_limit_mib,
+        cpu_percent=docker.cpu_percent or order.cpu_limit_percent,
+        mounts=[
+            Mount(str(ROOT / "sdk"), f"{SDK_HOME}/sdk"),
+            *([Mount(str(work.resolve()), WORK)] if order.files else []),
+        ],
+        working_dir=WORK if order.files else "",
     )
 
 

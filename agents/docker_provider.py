@@ -197,6 +197,13 @@ class DockerProvider:
         directory.mkdir(parents=True, exist_ok=True)
         config = write_node_config(self._config, entry, directory)
         mounts = [Mount(str(ROOT), str(ROOT)), Mount(str(directory), str(directory), read_only=False)]
+        # What its apps may know lies beside the nodes; made now, so that a secret may come later.
+        known = self._data_dir / "secrets"
+        known.mkdir(mode=0o700, exist_ok=True)
+        mounts.append(Mount(str(known), str(known)))
+        token = self._config.exec_token
+        if token and Path(token).exists():
+            mounts.append(Mount(str(Path(token).resolve()), str(Path(token).resolve())))
         packages = Path(sys.prefix)
         if not packages.is_relative_to(ROOT):
             mounts.append(Mount(str(packages), str(packages)))

@@ -88,6 +88,7 @@ class DockerContainers:
             seen = self._api.inspect_container(container)
         state = seen["State"]
         status = state["Status"]
+        networks = seen["NetworkSettings"].get("Networks") or {}
         return Container(
             id=seen["Id"],
             name=seen["Name"].removeprefix("/"),
@@ -97,6 +98,7 @@ class DockerContainers:
             exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
             out_of_memory=bool(state.get("OOMKilled")),
             network=seen["HostConfig"]["NetworkMode"],
+            ip=next((it["IPAddress"] for it in networks.values() if it.get("IPAddress")), ""),
         )
 
     def signal(self, container: str, number: Literal["SIGTERM", "SIGKILL"]) -> None:
@@ -128,6 +130,33 @@ class DockerContainers:
         with self._plain_errors():
             tail: bytes = self._api.logs(container, tail=lines)
         return tail
+
+    def execute(self, container: str, command: list[str]) -> tuple[str, socket.socket, bytes]:
+        """Begin a command."""
+        with self._plain_errors():
+            made = self._api.exec_create(container, command, stdin=True)["Id"]
+            # The SDK's own start gives a socket that has lost what its HTTP library read ahead.
+            answer = self._api._post_json(  # noqa: SLF001
+                self._api._url("/exec/{0}/start", made),  # noqa: SLF001
+                data={"Tty": False, "Detach": False},
+                headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+                stream=True,
+            )
+            self._api._raise_for_status(answer)  # noqa: SLF001 - as the SDK does it
+            buffered = answer.raw._fp.fp  # noqa: SLF001 - as the SDK does it
+            inner = buffered.raw._sock  # noqa: SLF001
+            inner.setblocking(False)
+            early = buffered.peek()
+            connection = socket.socket(fileno=os.dup(inner.fileno()))
+            answer.close()
+        connection.setblocking(False)
+        return made, connection, early
+
+    def look_up_command(self, command: str) -> tuple[int, int | None]:
+        """Pid and exit code."""
+        with self._plain_errors():
+            seen = self._api.exec_inspect(command)
+        return seen.get("Pid") or 0, None if seen["Running"] else seen["ExitCode"]
 
     def import_image(self, name: str, tar: Any, *, labels: dict[str, str], within_s: float) -> str:
         """Make an image of a file system as a tar; its id."""

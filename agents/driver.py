@@ -8,10 +8,13 @@ Rules for every driver; `tests/agents/driver_contract.py` checks them:
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agents.state import Found
 from sdk.contract.orders import AppOrder
+
+if TYPE_CHECKING:
+    from agents.execution import Execution
 
 #: Called with app, generation, exit code (None if nobody knows) and reason.
 OnExit = Callable[[str, int, int | None, str], None]
@@ -59,4 +62,16 @@ class Driver(Protocol):
 
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines that the app wrote."""
+        ...
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The ip that a living copy's ports are on; empty: the node's own, or no copy of ours."""
+        ...
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> "Execution | None":
+        """Run a command where a living copy runs, with its environment; None if it is not ours.
+
+        Raises:
+            StartError: it cannot be started.
+        """
         ...

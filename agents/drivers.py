@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
 
+from agents.check_book import CheckBook
 from agents.driver import Driver, OnExit, StartError
+from agents.execution import Execution
 from agents.secrets import with_secrets
 from agents.state import Found
 from sdk.contract.orders import AppOrder, NodeOrder
@@ -13,8 +15,10 @@ from sdk.contract.orders import AppOrder, NodeOrder
 class AppHands:
     """Drivers as the shell wants them: orders choose one by name, everything else goes to whoever has the copy."""
 
-    def __init__(self, drivers: list[Driver], *, secrets: Path) -> None:
+    def __init__(self, drivers: list[Driver], *, secrets: Path, checks: CheckBook) -> None:
         self._drivers = drivers
+        #: Which copies are checked, and how.
+        self._checks = checks
         #: Folder of the secrets that orders name.
         self._secrets = secrets
 
@@ -49,7 +53,8 @@ class AppHands:
             raise StartError(f"no order of an app: {key}, {epoch}")
         for driver in self._drivers:
             if driver.name == order.driver:
-                return await driver.start(with_secrets(order, self._secrets)), ""
+                checked = self._checks.begin(order)
+                return await driver.start(with_secrets(checked, self._secrets)), ""
         raise StartError(f"this node has no driver {order.driver!r:.40}; it has {', '.join(self.names)}")
 
     # The same copy is known to one driver at most; to the others these are harmless (rule 3 of the port).
@@ -65,10 +70,28 @@ class AppHands:
     async def forget(self, key: str, epoch: int) -> None:
         """Drop the record of an app."""
         await self._all(driver.forget(key, epoch) for driver in self._drivers)
+        self._checks.forget(key, epoch)
 
     async def tidy(self) -> None:
         """Housekeeping."""
         await self._all(driver.tidy() for driver in self._drivers)
+
+    def address_of(self, app: str, generation: int) -> str:
+        """The ip that a copy's ports are on, empty if that is the node's own."""
+        addresses = (driver.address_of(app, generation) for driver in self._drivers)
+        return next((ip for ip in addresses if ip), "")
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> Execution:
+        """Run a command where a living copy runs.
+
+        Raises:
+            StartError: it cannot be started, or there is no such copy.
+        """
+        for driver in self._drivers:
+            found = await driver.execute(app, generation, command)
+            if found is not None:
+                return found
+        raise StartError(f"{app} does not run here")
 
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The last lines of an app: the drivers keep them in one place once a copy is gone."""

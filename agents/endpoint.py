@@ -1,7 +1,8 @@
 """The agent's own HTTP/1.1 endpoint: beats of its apps, health, logs. Shell of the agents.
 
 `POST /beats` with `[app, generation]`: 204, or 410 when that copy is not (any more) this node's.
-`GET /health`, `GET /apps`, `GET /logs/<app>?tail=N`. Anything else is refused; garbage costs one connection.
+`GET /health`, `GET /apps`, `GET /logs/<app>?tail=N`. `POST /exec` with the node's token becomes a connection of
+another kind (`agents.exec_door`). Anything else is refused; garbage costs one connection.
 """
 
 import asyncio
@@ -13,6 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import h11
 import msgspec
+
+from agents.exec_door import ExecDoor
+from sdk.contract.frames import PROTOCOL
 
 log = logging.getLogger("watchkeep.endpoint")
 
@@ -46,6 +50,8 @@ class Answers(NamedTuple):
     health: Callable[[], object]
     apps: Callable[[], object]
     log_tail: Callable[[str, int], Awaitable[bytes]]
+    #: Who lets commands in; None: nobody.
+    exec_door: ExecDoor | None = None
 
 
 class Endpoint:
@@ -121,8 +127,35 @@ class Endpoint:
                 if len(body) > BODY_BYTES_MAX:
                     await _reply(connection, writer, Answer(413))
                     return False
+        if (request.method, request.target) == (b"POST", b"/exec"):
+            return await self._serve_exec(connection, request, reader, writer)
         await _reply(connection, writer, await self._answer(request.method, request.target, body))
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+    async def _serve_exec(
+        self,
+        connection: h11.Connection,
+        request: h11.Request,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Refuse, or hand the connection over until it ends."""
+        headers = {name: value for name, value in request.headers if name in (b"authorization", b"upgrade")}
+        door = self._answers.exec_door
+        status, why = 403, "this node runs no commands"
+        if door is not None:
+            status, why = door.refusal(headers.get(b"authorization", b"").decode("latin-1"))
+        if not status and headers.get(b"upgrade", b"").lower() != PROTOCOL.encode():
+            status, why = 426, f"it takes a connection that is upgraded to {PROTOCOL}"
+        if status or door is None:
+            await _reply(connection, writer, Answer(status, why.encode(), "text/plain; charset=utf-8"))
+            return False
+        upgrade = [("connection", "upgrade"), ("upgrade", PROTOCOL)]
+        writer.write(connection.send(h11.InformationalResponse(status_code=101, headers=upgrade)) or b"")
+        # Who spoke before the answer does not know this protocol.
+        if not connection.trailing_data[0]:
+            await door.serve(reader, writer)
+        return False
 
     async def _answer(self, method: bytes, target: bytes, body: bytes) -> Answer:
         try:
@@ -138,7 +171,7 @@ class Endpoint:
                 answer = Answer(200, _encode(self._answers.apps()))
             case b"GET", path if path.startswith("/logs/"):
                 answer = await self._log_tail(unquote(path.removeprefix("/logs/")), url.query)
-            case _, "/beats" | "/health" | "/apps":
+            case _, "/beats" | "/health" | "/apps" | "/exec":
                 answer = Answer(405)
             case _:
                 answer = Answer(404)

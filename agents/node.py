@@ -3,16 +3,24 @@
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from agents import inputs as i
-from agents.disk import DirectoryLock, InUseError, read_record
+from agents.cgroups import find_cgroups
+from agents.check_book import CheckBook
+from agents.checks import Checks
+from agents.disk import DirectoryLock, InUseError, home_of, read_record
 from agents.door import Door
-from agents.driver import Driver
+from agents.driver import Driver, StartError
 from agents.drivers import AppHands
 from agents.endpoint import Answers, Endpoint
 from agents.entry import boot_id, config_path, describe, name_process, on_stop, set_up_log
+from agents.exec_door import ExecDoor
+from agents.execution import Execution
+from agents.limits import Limits
 from agents.link import Link
+from agents.machine import read_capacity, read_usage
 from agents.own_address import with_address
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
@@ -31,9 +39,12 @@ async def run_node(config: NodeConfig) -> None:
     node = node_id(config.ip, config.port)
     listen_ip = config.listen_ip or config.ip
     door = Door(listen_ip, config.port)
+    book = CheckBook(directory / "checks.json", ip=listen_ip)
+    limits = Limits(home_of(directory), find_cgroups())
     hands = AppHands(
-        await create_drivers(config, node, directory, door),
+        await create_drivers(config, node, directory, door, limits),
         secrets=Path(config.secrets or directory / "secrets"),
+        checks=book,
     )
     identity = Identity(
         kind="node",
@@ -50,7 +61,7 @@ async def run_node(config: NodeConfig) -> None:
     early: list[i.Input] = []
     hands.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
     state = first_state(identity, read_record(image_path, Image, Image()), await hands.adopt())
-    shell = Shell(state, hands, image_path)
+    shell = Shell(state, hands, image_path, limits=limits.words)
     hands.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)
@@ -63,23 +74,37 @@ async def run_node(config: NodeConfig) -> None:
         on_caught_up=lambda: shell.feed(i.CaughtUp()),
     )
     topics = TopicReader(config.bootstrap, node, state=lambda: shell.state, feed=shell.feed)
-    endpoint = Endpoint(_answers(shell, link, hands))
+    checks = Checks(
+        book,
+        things=lambda: list(shell.state.things.values()),
+        feed=shell.feed,
+        address_of=lambda app, generation: hands.address_of(app, generation) or listen_ip,
+    )
+    answers = _answers(shell, link, hands, checks)
+    token = Path(config.exec_token) if config.exec_token else None
+    endpoint = Endpoint(answers._replace(exec_door=ExecDoor(token, partial(_execute, shell, hands))))
     await endpoint.listen(listen_ip, config.port)
     await door.open(endpoint)
     on_stop(lambda: shell.feed(i.StopAsked()))
     log.info("%s begins, %d slots, order %d", describe(identity), config.slots, config.order)
+    log.info("limits of apps: %s", limits.words)
+    checking = asyncio.ensure_future(checks.run())
+    shell.fail_with(checking)
     try:
         await shell.run(link)
     finally:
+        checking.cancel()
         await endpoint.close()
         await topics.close()
         await link.close()
     log.info("%s ends, everything stopped", describe(identity))
 
 
-async def create_drivers(config: NodeConfig, node: str, directory: Path, door: Door) -> list[Driver]:
+async def create_drivers(
+    config: NodeConfig, node: str, directory: Path, door: Door, limits: Limits
+) -> list[Driver]:
     """The drivers that this node can serve with; docker only if it is configured and its daemon answers."""
-    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url)]
+    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url, limits=limits)]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.
         from agents.docker_node import create_docker_driver
@@ -89,14 +114,24 @@ async def create_drivers(config: NodeConfig, node: str, directory: Path, door: D
     return drivers
 
 
-def _answers(shell: Shell, link: Link, hands: AppHands) -> Answers:
+async def _execute(shell: Shell, hands: AppHands, app: str, command: list[str]) -> Execution:
+    """Run a command beside an app; StartError if it does not run here or the command cannot be started."""
+    thing = shell.state.things.get(app)
+    if thing is None or not thing.is_alive:
+        raise StartError(f"{app} does not run here")
+    return await hands.execute(app, thing.epoch, command)
+
+
+def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:
     """The endpoint's view of the agent."""
 
     def take_beat(app: str, generation: int) -> bool:
         if not is_beat_welcome(shell.state, app, generation):
             return False
-        shell.feed(i.Beaten(app, generation))
+        checks.take_beat(app, generation, asyncio.get_running_loop().time())
         return True
+
+    capacity = read_capacity()
 
     def health() -> object:
         state = shell.state
@@ -107,6 +142,7 @@ def _answers(shell: Shell, link: Link, hands: AppHands) -> Answers:
             "as_of": state.as_of,
             "kafka": not link.is_away,
             "undecodable": link.undecodable,
+            **read_usage(capacity)._asdict(),
         }
 
     def apps() -> object:

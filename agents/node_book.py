@@ -92,6 +92,7 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         slots=entry.slots,
         log_level=pool.log_level,
         secrets=pool.secrets or str(Path(pool.data_dir).resolve() / "secrets"),
+        exec_token=str(Path(pool.exec_token).resolve()) if pool.exec_token else "",
         # In a container there is no daemon.
         docker=pool.docker if pool.provider == "process" else None,
     )

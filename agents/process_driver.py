@@ -8,7 +8,6 @@ directory made for them, which each copy finds as new; output is appended to a l
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +18,11 @@ import msgspec
 from agents import procfs
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.driver import OnExit, StartError
+from agents.execution import ProcessExecution, start_process
+from agents.limits import Limits
 from agents.spawner import ROOT, starting_environment
 from agents.state import Found
+from agents.work_files import remove_files, write_files
 from sdk.contract.orders import AppOrder
 
 #: Bound of waiting for killed processes to go. Source: DESIGN 8; what is left then hangs in the kernel.
@@ -37,6 +39,8 @@ class Copy(msgspec.Struct):
     pid: int
     #: Start time; with the pid it says whether the process is still the same.
     start: int
+    #: Limit of its address space where there are no control groups; 0: none.
+    address_mib: int = 0
 
 
 class _Live(msgspec.Struct):
@@ -51,12 +55,14 @@ class ProcessDriver:
 
     name = "process"
 
-    def __init__(self, directory: Path, *, node: str, agent_url: str) -> None:
+    def __init__(self, directory: Path, *, node: str, agent_url: str, limits: Limits) -> None:
+        """Keep books and logs in `directory`."""
         self.on_exit: OnExit = lambda *_: None
         self._directory = directory
         self._node = node
         self._agent_url = agent_url
         self._book = directory / "apps.json"
+        self._limits = limits
         self._live: dict[str, _Live] = {}
         #: Ended copies stay in the book until forgotten, so that a restarted agent still knows them.
         self._ended: dict[str, Copy] = {}
@@ -71,6 +77,7 @@ class ProcessDriver:
                 self._ended[copy.app] = copy
                 await self._end_rest(copy)
             found.append(Found(copy.app, copy.generation, "alive" if is_alive else "dead", pid=copy.pid))
+        self._tidy_limits()
         return found
 
     async def start(self, order: AppOrder) -> int:
@@ -82,21 +89,26 @@ class ProcessDriver:
             raise StartError(f"generation {live.copy.generation} still runs")
         log = open_log(self._log_of(order.app))
         try:
-            # No wait and no context manager: the pidfd tells of the end.
-            process = subprocess.Popen(
-                self._argv(order.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self._working_directory(order),
-                env=self._environment(order),
-            )
-        except (OSError, ValueError) as error:
+            with self._limits.begin(order) as enter:
+                # No wait and no context manager: the pidfd tells of the end.
+                process = subprocess.Popen(
+                    self._argv(order.command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self._working_directory(order),
+                    env=self._environment(order),
+                    # Two or three system calls, with everything that they need made before the fork.
+                    preexec_fn=enter,  # noqa: PLW1509
+                )
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            await self._limits.end(order.app, order.generation)
             raise StartError(f"cannot start {order.command[0]!r}: {error}") from None
         finally:
             os.close(log)
         process.returncode = 0  # Ours to reap, not its destructor's to complain about.
-        copy = Copy(order.app, order.generation, process.pid, procfs.start_of(process.pid))
+        address_mib = order.memory_limit_mib if self._limits.is_address_space else 0
+        copy = Copy(order.app, order.generation, process.pid, procfs.start_of(process.pid), address_mib)
         self._ended.pop(order.app, None)
         self._watch(copy)
         self._write_book()
@@ -126,16 +138,38 @@ class ProcessDriver:
         if ended is not None and ended.generation == generation:
             del self._ended[app]
             self._write_book()
-            shutil.rmtree(self._work_of(app), ignore_errors=True)
+            remove_files(self._work_of(app))
 
     async def tidy(self) -> None:
         """Set full logs aside."""
         for log in (self._directory / "logs").glob("*.log"):
             rotate_log(log)
+        self._tidy_limits()
 
     async def log_tail(self, app: str, lines: int) -> bytes:
         """The end of the app's log."""
         return tail_of(self._log_of(app), lines)
+
+    def address_of(self, _app: str, _generation: int) -> str:
+        """Always the node's own."""
+        return ""
+
+    async def execute(self, app: str, generation: int, command: list[str]) -> ProcessExecution | None:
+        """Beside the app: in its directory, with its environment, within its limits, and gone when it is."""
+        live = self._live.get(app)
+        if live is None or live.copy.generation != generation:
+            return None
+        env = procfs.environment_of(live.copy.pid)
+        if not self._marks(app, generation).items() <= env.items():
+            raise StartError(f"the environment of {app} cannot be read: it has written over it")
+        work = self._work_of(app)
+        enter, doors = self._limits.join(app, generation, live.copy.address_mib)
+        try:
+            directory = work if work.is_dir() else ROOT
+            return await start_process(self._argv(command), directory=directory, env=env, enter=enter)
+        finally:
+            for door in doors:
+                os.close(door)
 
     def _argv(self, command: list[str]) -> list[str]:
         is_python = command[0] in ("python", "python3")
@@ -146,11 +180,7 @@ class ProcessDriver:
         if not order.files:
             return ROOT
         directory = self._work_of(order.app)
-        shutil.rmtree(directory, ignore_errors=True)
-        for path, content in order.files.items():
-            file = directory / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content, encoding="utf-8")
+        write_files(directory, order.files)
         return directory
 
     def _environment(self, order: AppOrder) -> dict[str, str]:
@@ -209,11 +239,19 @@ class ProcessDriver:
         sweep.add_done_callback(self._sweeps.discard)
 
     async def _finish(self, copy: Copy, code: int | None) -> None:
+        reason = self._limits.how_it_ended(copy.app, copy.generation, code, _reason(code))
+        if copy.address_mib and code:
+            reason += f"; its address space was limited to {copy.address_mib} MiB"
         await self._end_rest(copy)
-        self.on_exit(copy.app, copy.generation, code, _reason(code))
+        self.on_exit(copy.app, copy.generation, code, reason)
+
+    def _tidy_limits(self) -> None:
+        ending = [(copy.app, copy.generation) for copy in self._ended.values()] if self._sweeps else []
+        self._limits.tidy([(live.copy.app, live.copy.generation) for live in self._live.values()] + ending)
 
     async def _end_rest(self, copy: Copy) -> None:
         """Kill what the copy left behind; bounded."""
+        await self._limits.end(copy.app, copy.generation)
         marks = {**self._marks(copy.app, copy.generation), "WATCHKEEP_NODE_ID": self._node}
         loop = asyncio.get_running_loop()
         until_s = loop.time() + KILL_WITHIN_S

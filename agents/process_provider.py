@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from agents import procfs
-from agents.disk import open_log, read_holder, rotate_log
+from agents import cgroups, procfs
+from agents.disk import home_of, open_log, read_holder, rotate_log
 from agents.node_book import ANSWER_PAUSE_S, ANSWER_TRIES_MAX, Entry, NodeBook, answers, write_node_config
 from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.settings import PoolConfig
@@ -241,6 +241,8 @@ class ProcessProvider:
         """Kill what is left of a node until nothing lives; bounded."""
         if self._sweep is not None:
             await self._sweep(entry.node, self._directory(entry))
+        home = home_of(self._directory(entry))
+        cgroups.sweep(home)
         if not entry.pid:
             return
         self._kill_group(entry)
@@ -261,6 +263,9 @@ class ProcessProvider:
                 procfs.send_signal(pid, signal.SIGKILL)
             if loop.time() > until_s:
                 return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        # The kernel lets a group go some ms after its last process.
+        while cgroups.sweep(home) and loop.time() <= until_s:
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _await_answer(self, entry: Entry) -> None:

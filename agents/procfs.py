@@ -74,6 +74,17 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with, empty if it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - as its neighbours
+            content = file.readall() or b""
+    except OSError:
+        return {}
+    pairs = (entry.partition(b"=") for entry in content.split(b"\0") if b"=" in entry)
+    return {os.fsdecode(key): os.fsdecode(value) for key, _, value in pairs if key}
+
+
 def has_marks(pid: int, marks: dict[str, str]) -> bool:
     """Whether the process was started with these environment variables."""
     try:

@@ -95,6 +95,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     address_command: list[str] = []
     #: Address to listen on where `ip` is that of a translating router; empty: `ip`.
     listen_ip: str = ""
+    #: File with what whoever wants to run a command beside an app must know; empty: nobody may.
+    exec_token: str = ""
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +146,8 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ssh: SshConfig | None = None
     #: Folder of the secrets, one file each; empty: `secrets` in the data directory.
     secrets: str = ""
+    #: Of its nodes, see there.
+    exec_token: str = ""
     #: For the provider `cloud`.
     cloud: CloudConfig | None = None
 

@@ -76,9 +76,17 @@ class Shell:
     """One running agent."""
 
     def __init__(
-        self, state: State, hands: Hands, image_path: Path, clock: BoundedClock | None = None
+        self,
+        state: State,
+        hands: Hands,
+        image_path: Path,
+        clock: BoundedClock | None = None,
+        *,
+        limits: str = "",
     ) -> None:
+        """Run `state` with these hands; `limits` says how they keep apps within theirs."""
         self.state = state
+        self._limits = limits
         self._hands = hands
         self._image_path = image_path
         #: What the node may use; limits do not change while it lives.
@@ -111,6 +119,15 @@ class Shell:
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._turn)
+
+    def fail_with(self, work: asyncio.Task[None]) -> None:
+        """See to it that a fault in `work` ends the agent."""
+
+        def note(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) and not self._finished.done():
+                self._finished.set_exception(error)
+
+        work.add_done_callback(note)
 
     def note_sent(self, record: Heartbeat) -> None:
         """Kafka has a record."""
@@ -153,7 +170,7 @@ class Shell:
             case i.Spawn() | i.Stop() | i.Kill() | i.Forget():
                 self._queue(instruction.key, self._act(instruction))
             case i.Send(record) if self._way is not None:
-                self._way.send(_stamped(record, self._capacity))
+                self._way.send(_stamped(record, self._capacity, self._limits))
             case i.ReadOrders() if self._way is not None:
                 self._way.read_orders()
             case i.Save(image):
@@ -231,11 +248,13 @@ class Shell:
             await self._hands.tidy()
 
 
-def _stamped(record: Hello | Report | PoolReport, capacity: Capacity) -> Hello | Report | PoolReport:
+def _stamped(
+    record: Hello | Report | PoolReport, capacity: Capacity, limits: str
+) -> Hello | Report | PoolReport:
     """The record with the sender's clock, which is only ever shown, and with what the machine has or how busy it is."""
     sent_at_ms = int(time.time() * 1000)
     if isinstance(record, Report):
         return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **read_usage(capacity)._asdict())
     if isinstance(record, Hello) and record.port:
-        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **capacity._asdict())
+        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, limits=limits, **capacity._asdict())
     return msgspec.structs.replace(record, sent_at_ms=sent_at_ms)

@@ -179,7 +179,10 @@ class Host:
                 wire = await self._connect(boot_command(config.python, config.home, with_docker=with_docker))
                 home = await boot(wire)
                 there = msgspec.structs.replace(
-                    self._pool, data_dir=f"{home}/{self._folder}", secrets=f"{home}/secrets"
+                    self._pool,
+                    data_dir=f"{home}/{self._folder}",
+                    secrets=f"{home}/secrets",
+                    exec_token=f"{home}/exec-token",
                 )
                 wire.write(encode_line(there))
                 found = await _read_began(wire)

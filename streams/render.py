@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from sdk.contract.events import Event
+from sdk.contract.running import HttpCheck
 from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
 from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
@@ -146,6 +147,10 @@ def node_view(state: State, row: NodeRow) -> dict[str, Any]:
         "since_ms": row.since_ms,
         "failure_count": row.failures,
         "down_reason": row.down_reason,
+        "drivers": row.drivers,
+        "limits": row.limits,
+        "cpu_percent": row.cpu_percent,
+        "memory_mib": row.memory_mib,
         "cordoned": row.cordoned,
         "quarantined_until_ms": row.wake.due_at_ms if row.quarantined and row.wake is not None else 0,
         "apps": [{"app": app, "status": app_status(state, state.apps[app])} for app in apps],
@@ -173,6 +178,10 @@ def ordered_view(order: OrderRow) -> dict[str, Any]:
         "since_ms": order.ordered_at_ms,
         "failure_count": 0,
         "down_reason": "",
+        "drivers": [],
+        "limits": "",
+        "cpu_percent": 0,
+        "memory_mib": 0,
         "cordoned": False,
         "quarantined_until_ms": 0,
         "apps": [],
@@ -208,6 +217,9 @@ def app_view(state: State, row: AppRow) -> dict[str, Any]:
         "wishes": spec_wishes(row.spec),
         "needs_services": needed_services(row.spec),
         "restart": row.spec.restart,
+        "watched": spec_watch(row.spec),
+        "limits": spec_limits(row.spec),
+        "limits_by": _limits_by(state, row),
         "moving_to": row.standby.node if row.standby is not None else row.move_to,
         "fell_out": row.fell_out,
     }
@@ -223,6 +235,39 @@ def spec_wishes(spec: AppSpec) -> str:
     if spec.priority != PRIORITY_DEFAULT:
         words.append(f"priority {spec.priority}")
     return ", ".join(words)
+
+
+def spec_watch(spec: AppSpec) -> str:
+    """What its beats are and when it counts as started, if not by its own beat; else empty."""
+    words = []
+    if spec.heartbeat == "process":
+        words.append("its process lives")
+    elif spec.http is not None:
+        words.append(f"{_page(spec.http)} answers")
+    if spec.readiness is not None:
+        words.append(f"starts when {_page(spec.readiness)} answers")
+    return ", ".join(words)
+
+
+def _page(check: HttpCheck) -> str:
+    return f"http :{check.port or '$WATCHKEEP_PORT'}{check.path}"
+
+
+def spec_limits(spec: AppSpec) -> str:
+    """The most it gets of memory and processor; empty without limits."""
+    docker = spec.docker
+    memory_mib = spec.memory_limit_mib or (docker.memory_mib if docker is not None else 0)
+    cpu_percent = spec.cpu_limit_percent or (docker.cpu_percent if docker is not None else 0)
+    words = [f"{memory_mib} MiB"] if memory_mib else []
+    words += [f"{cpu_percent / 100:g} cores"] if cpu_percent else []
+    return ", ".join(words)
+
+
+def _limits_by(state: State, row: AppRow) -> str:
+    """How its node keeps it within its limits."""
+    if not spec_limits(row.spec) or not is_here(state, row) or row.node not in state.nodes:
+        return ""
+    return "docker" if row.spec.driver == "docker" else state.nodes[row.node].limits
 
 
 def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:

@@ -38,6 +38,7 @@ NOT_SETTINGS: Final = frozenset(
         "WATCHKEEP_AGENT",  # an app's agent, set by that agent
         "WATCHKEEP_APP_ID",  # which app this process is, set by its agent
         "WATCHKEEP_GENERATION",  # which copy of it, set by its agent
+        "WATCHKEEP_PORT",  # where this copy shall listen, set by its agent
         "WATCHKEEP_NODE_ID",  # where it runs, set by its agent
         "WATCHKEEP_CACHE_DIR",  # where jars are kept, see streams.local.jars
         "WATCHKEEP_CONFIG",  # another path of watchkeep.toml

@@ -20,7 +20,8 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from sdk.contract.ids import check_name
-from sdk.contract.specs import AppSpec, check_spec, parse_constraint
+from sdk.contract.running import HttpCheck
+from sdk.contract.specs import AppSpec, DockerSpec, check_spec, parse_constraint
 from streams.commands import USAGE, CommandError
 
 KINDS = ("application", "service")
@@ -29,6 +30,12 @@ COUNT_MAX = 1_000
 _FIELDS = {field.name for field in msgspec.structs.fields(AppSpec)} - {"app"}
 #: Keys of a table.
 KEYS = sorted({"name", "kind", "count"} | _FIELDS)
+
+#: Tables in a table, and what may stand in them.
+_INNER = {
+    key: sorted(field.name for field in msgspec.structs.fields(kind))
+    for key, kind in (("docker", DockerSpec), ("http", HttpCheck), ("readiness", HttpCheck))
+}
 
 _HEADER = re.compile(r"\s*\[\[\s*app\s*\]\]")
 _AT = re.compile(r" - at `\$\.?(\w*)")
@@ -104,6 +111,10 @@ def _read_table(table: dict[str, Any], others: dict[str, AppSpec]) -> tuple[str,
         raise _FaultError(unknown[0], f"unknown; allowed: {', '.join(KEYS)}")
     if missing := [key for key in ("name", "command") if key not in table]:
         raise _FaultError(missing[0], "is missing")
+    for key, allowed in _INNER.items():
+        inner = table.get(key)
+        if isinstance(inner, dict) and (unknown := [word for word in inner if word not in allowed]):
+            raise _FaultError(f"{key}.{unknown[0]}", f"unknown; allowed: {', '.join(allowed)}")
     kind, count = table.get("kind", KINDS[0]), table.get("count")
     if kind not in KINDS:
         raise _FaultError("kind", f"{kind!r:.40} is unknown; allowed: {', '.join(KINDS)}")
@@ -136,12 +147,11 @@ def _make_spec(app: str, table: dict[str, Any]) -> AppSpec:
         check_spec(spec)
     except msgspec.ValidationError as error:
         at = _AT.search(str(error))
-        key = at[1] if at else "command"
+        key, why = at[1] if at else "command", _AT.split(str(error))[0]
         words = get_args(get_type_hints(AppSpec).get(key))
-        if "Invalid enum value" in str(error) and words:
-            allowed = ", ".join(map(str, words))
-            raise _FaultError(key, f"{wish[key]!r:.40} is unknown; allowed: {allowed}") from None
-        raise _FaultError(key, _AT.split(str(error))[0]) from None
+        if "Invalid enum value" in why and words:
+            why = f"{wish[key]!r:.40} is unknown; allowed: {', '.join(map(str, words))}"
+        raise _FaultError(key, why) from None
     except ValueError as error:
         # Either `field: what is wrong`, or a sentence that begins with the field.
         key, _, why = str(error).partition(": ")

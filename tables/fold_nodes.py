@@ -94,6 +94,7 @@ def _node_registered(state: State, event: NodeRegistered, meta: "Meta") -> str:
             failures=row.failures if row is not None else 0,
             cpu_percent=event.cpu_percent,
             memory_mib=event.memory_mib,
+            limits=event.limits,
             # A person's word counts for the id; a quarantine is judged anew once the node is back.
             cordoned=row.cordoned if row is not None else False,
             quarantined=row.quarantined if row is not None and unbroken else False,

@@ -54,6 +54,11 @@ def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:
         kill=app.phase == "condemned",
         docker=spec.docker,
         beats=spec.beats,
+        heartbeat=spec.heartbeat,
+        http=spec.http,
+        readiness=spec.readiness,
+        cpu_limit_percent=spec.cpu_limit_percent,
+        memory_limit_mib=spec.memory_limit_mib,
     )
 
 

@@ -81,6 +81,8 @@ class NodeRow(_Row, frozen=True):
     wake: Wake | None = None
     #: It stands by without apps until it is taken.
     spare: bool = False
+    #: How it keeps apps that are processes within their limits, in words.
+    limits: str = ""
 
 
 class OrderRow(_Row, frozen=True):

@@ -232,6 +232,7 @@ def registration_of(hello: Hello, partition: int, offset: int) -> NodeRegistered
         boot_id=hello.boot_id,
         cpu_percent=hello.cpu_percent,
         memory_mib=hello.memory_mib,
+        limits=hello.limits,
         position=Position(partition, offset),
     )
 

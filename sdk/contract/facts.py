@@ -43,6 +43,8 @@ class NodeRegistered(EventBase, frozen=True):
     #: What the node may use in all: hundredths of a core, and MiB; 0 if unknown.
     cpu_percent: Whole = 0
     memory_mib: Whole = 0
+    #: How it keeps apps that are processes within their limits, in words; empty if it does not say.
+    limits: str = ""
 
 
 class ProvisionerRegistered(EventBase, frozen=True):

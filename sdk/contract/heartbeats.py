@@ -92,6 +92,8 @@ class Hello(_Record, frozen=True, tag="h"):
     #: What the node may use in all: hundredths of a core, and MiB; 0 if unknown, then nothing is counted.
     cpu_percent: Whole = 0
     memory_mib: Whole = 0
+    #: How it keeps apps that are processes within their limits, in words; empty of one that does not say.
+    limits: str = ""
 
 
 class Report(_Record, frozen=True, tag="r"):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.running import Heartbeat, HttpCheck
 from sdk.contract.specs import DockerSpec
 from sdk.contract.whole import Whole
 
@@ -36,6 +37,12 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     docker: DockerSpec | None = None
     #: Topic whose records are its beats; empty: it beats to its agent.
     beats: str = ""
+    #: Whose word is its beat; see `sdk.contract.specs.AppSpec` for these.
+    heartbeat: Heartbeat = "sdk"
+    http: HttpCheck | None = None
+    readiness: HttpCheck | None = None
+    cpu_limit_percent: Whole = 0
+    memory_limit_mib: Whole = 0
 
 
 class NodeOrder(msgspec.Struct, frozen=True, omit_defaults=True):

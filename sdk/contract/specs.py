@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import msgspec
 
 from sdk.contract.ids import check_name, service_id
+from sdk.contract.running import Heartbeat, HttpCheck, check_running
 from sdk.contract.topics import check_beats_topic
 from sdk.contract.whole import Whole
 
@@ -146,6 +147,16 @@ class AppSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     restart: Literal["always", "on-failure", "never"] = "always"
     #: Topic that it beats into with the original heartbeat client, any record a beat; empty: it beats with the SDK.
     beats: str = ""
+    #: What counts as its beat: its own word, that its process lives, or that the page in `http` answers.
+    heartbeat: Heartbeat = "sdk"
+    #: For the heartbeat `http`, and needed there.
+    http: HttpCheck | None = None
+    #: It counts as started only when this page has answered once; without one at its first beat.
+    readiness: HttpCheck | None = None
+    #: Most processor time it gets, in hundredths of a core; 0: no limit of its own.
+    cpu_limit_percent: Whole = 0
+    #: Most memory it gets; over it, it is killed where its node can do that. 0: no limit of its own.
+    memory_limit_mib: Whole = 0
 
 
 def needed_services(spec: AppSpec) -> list[str]:
@@ -167,6 +178,11 @@ def check_spec(spec: AppSpec) -> None:
     _check_placing(spec)
     if spec.beats:
         check_beats_topic(spec.beats)
+        if spec.heartbeat != "sdk" or spec.readiness is not None:
+            raise ValueError(
+                "beats: records in a topic are its beats; allowed: without heartbeat and readiness"
+            )
+    check_running(spec)
     for field, value, low, high in (
         ("start_within_ms", spec.start_within_ms, 1_000, 3_600_000),
         ("stop_grace_ms", spec.stop_grace_ms, 0, 600_000),
@@ -251,8 +267,6 @@ def _check_secrets(spec: AppSpec) -> None:
 
 
 def _check_files(spec: AppSpec) -> None:
-    if spec.files and spec.driver != "process":
-        raise ValueError(f"files: are for the driver process; with {spec.driver} they belong into the image")
     for path in spec.files:
         parts = path.split("/")
         if (

@@ -16,8 +16,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def placing_options(command: Command) -> Command:
-    """Options of what an app needs and where it wants to be; their names are those of the spec."""
-    for option in reversed(_PLACING):
+    """Options of what an app needs, where it wants to be and how it is watched; named as in the spec."""
+    for option in reversed((*_PLACING, *_RUNNING)):
         command = option(command)
     return command
 
@@ -59,6 +59,34 @@ _PLACING = (
     ),
 )
 
+_RUNNING = (
+    click.option(
+        "--heartbeat",
+        type=click.Choice(["sdk", "process", "http"]),
+        default=None,
+        help="Its beat: its own heart_beat() (sdk, usual), that it lives (process), or that a page answers (http).",
+    ),
+    click.option(
+        "--http",
+        metavar="PORT/PATH",
+        help="The page whose answers are its beats; port 0: one is chosen and is in $WATCHKEEP_PORT.",
+    ),
+    click.option(
+        "--readiness", metavar="PORT/PATH", help="The page that must answer once before it counts as started."
+    ),
+    click.option(
+        "--cpu-limit",
+        "cpu_limit_percent",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Most hundredths of a core.",
+    ),
+    click.option(
+        "--memory-limit", "memory_limit_mib", type=int, default=0, metavar="MIB", help="Most memory."
+    ),
+)
+
 
 def make_specs(
     name: str,
@@ -89,7 +117,7 @@ def make_specs(
     names = [bare] if count is None else [f"{bare}-{number}" for number in range(1, count + 1)]
     try:
         fields = {
-            **wish,
+            **_with_pages(wish),
             "command": list(command),
             "env": {key: value for key, _, value in pairs},
             "constraints": [msgspec.to_builtins(parse_constraint(text)) for text in constraints],
@@ -103,3 +131,22 @@ def make_specs(
     except ValueError as error:
         raise CommandError(f"{error}.", USAGE) from None
     return specs
+
+
+def _with_pages(wish: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with their pages read; `--http` alone says what the heartbeat is.
+
+    Raises:
+        ValueError: a page is none.
+    """
+    fields = dict(wish)
+    for word in ("http", "readiness"):
+        text = fields.pop(word, None)
+        if text is not None:
+            port, slash, path = text.partition("/")
+            if not port.isascii() or not port.isdigit():
+                raise ValueError(f"--{word}: {text!r:.80} is no page; write PORT/PATH, such as 8000/health")
+            fields[word] = {"port": int(port[:9]), "path": f"/{path}" if slash else "/"}
+    if fields.get("heartbeat") is None:
+        fields["heartbeat"] = "http" if "http" in fields else "sdk"
+    return fields

@@ -1,4 +1,4 @@
-"""`cli.py apps`: run, list, show, stop, restart and move applications and services. Shell."""
+"""`cli.py apps`: run, list, show, stop, restart, move and look into applications and services. Shell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from streams.commands import NOT_FOUND, USAGE, CommandError
 from streams.commands.app_specs import make_specs, placing_options
+from streams.commands.executing import exec_app
 from streams.commands.options import no_wait_option, timeout_option
 from streams.commands.scaling import app_logs, scale_app
 from streams.commands.shared import (
@@ -134,6 +135,8 @@ def _app_lines(view: dict[str, Any], now: int) -> str:
         "wishes": view["wishes"],
         "services": ", ".join(view["needs_services"]),
         "restart": "" if view["restart"] == "always" else view["restart"],
+        "beats": view["watched"],
+        "limits": view["limits"] + (f"  ({view['limits_by']})" if view["limits_by"] else ""),
         "moving to": view["moving_to"],
         "why": view["reason"],
         "how": view["detail"],
@@ -365,3 +368,4 @@ async def _ask(talk: Conversation, request: Request, app: str, *, timeout_s: flo
 
 apps.add_command(scale_app)
 apps.add_command(app_logs)
+apps.add_command(exec_app)

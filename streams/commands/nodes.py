@@ -10,6 +10,7 @@ from sdk.contract.codec import Recorded
 from sdk.contract.ids import pool_id
 from streams.commands import CommandError
 from streams.commands.node_standing import cordon_node, drain_node, uncordon_node
+from streams.commands.node_usage import fetch_usage, usage_words
 from streams.commands.options import check_known, no_wait_option, timeout_option
 from streams.commands.shared import (
     FORMATS,
@@ -97,7 +98,7 @@ def list_nodes(
 @output_option("table", "json")
 @platform_options
 def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
-    r"""Show one node: where it is, what it runs, how often it failed.
+    r"""Show one node: where it is, what it offers and runs, how busy it is, how often it failed.
 
     \b
     Example:
@@ -107,7 +108,8 @@ def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str
     warn_unwatched(reading)
     view = node_view(reading.state, reading.state.nodes[check_known(reading.state, node)])
     if output == "json":
-        click.echo(to_json(view))
+        usage = fetch_usage(view["ip"], view["port"]) if view["status"] not in ("down", "left") else None
+        click.echo(to_json({**view, "usage": usage}))
         return
     now = now_ms()
     click.echo(f"{view['node']}  {coloured(view['status'])}")
@@ -119,6 +121,13 @@ def show_node(node: str, output: str, bootstrap_servers: str | None, prefix: str
     )
     click.echo(f"  registration  {view['registration']}  (python cli.py events show {view['registration']})")
     click.echo(f"  failures      {view['failure_count']}")
+    click.echo(f"  drivers       {', '.join(view['drivers'])}")
+    if view["limits"]:
+        click.echo(f"  limits        {view['limits']}")
+    if view["cpu_percent"] or view["memory_mib"]:
+        click.echo(f"  offers        {view['cpu_percent'] / 100:g} cores, {view['memory_mib']} MiB")
+    if view["status"] not in ("down", "left"):
+        click.echo(f"  right now     {usage_words(fetch_usage(view['ip'], view['port']))}")
     if view["quarantined_until_ms"]:
         until = clock(view["quarantined_until_ms"], now_ms=now)
         click.echo(f"  quarantine    until {until}, or `python cli.py nodes uncordon {view['node']}`")

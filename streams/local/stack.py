@@ -10,6 +10,7 @@ import msgspec
 
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec
+from streams.local.exec_token import ensure_exec_token
 from streams.pool_plans import PoolPlan, plan_pools
 from streams.settings import PROJECT_ROOT, Settings, resolved_environment
 
@@ -124,10 +125,11 @@ def provisioner_name(settings: Settings, plan: PoolPlan) -> str:
 
 def _provisioner(settings: Settings, plan: PoolPlan) -> ChildSpec:
     name = provisioner_name(settings, plan)
-    config = settings.data_path / f"{name}.json"
+    path = settings.data_path / f"{name}.json"
     # What may stand in it: `agents.settings.PoolConfig`.
-    config.write_bytes(msgspec.json.format(msgspec.json.encode(plan.config)))
-    spec = _python(settings, name, ["-m", "agents.provisioner", "--config", str(config)], stage=_PROVISIONER)
+    config = {"exec_token": str(ensure_exec_token(settings)), **plan.config}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
+    spec = _python(settings, name, ["-m", "agents.provisioner", "--config", str(path)], stage=_PROVISIONER)
     return spec._replace(grace_s=_PROVISIONER_GRACE_S, note=f"pool {plan.name}")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from agents.driver import OnExit, StartError
+from agents.execution import Execution
 from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.state import Found
 from sdk.contract.ids import node_id
@@ -86,6 +87,16 @@ class FakeDriver:
     async def log_tail(self, app: str, lines: int) -> bytes:
         """Made-up processes say little."""
         return f"{lines} lines of {app}".encode()
+
+    def address_of(self, _app: str, _generation: int) -> str:
+        """Made-up processes listen nowhere."""
+        return ""
+
+    async def execute(self, app: str, generation: int, _command: list[str]) -> Execution | None:
+        """Made-up processes run nothing beside them."""
+        if self._live.get(app, (0,))[0] == generation:
+            raise StartError("made up")
+        return None
 
     def _end_soon(self, app: str, generation: int, code: int) -> None:
         asyncio.get_running_loop().call_soon(self._end, app, generation, code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -18,9 +17,10 @@ class SshRig(Rig):
 
     def __init__(self, folder: Path, servers: list[SshServer], **settings: object) -> None:
         """Prepare it; a host's home is a folder of its own."""
-        super().__init__(folder, **settings)  # type: ignore[arg-type]  # as for a rig
+        self.hosts_file = folder.resolve() / "hosts.toml"
+        pool = {"provider": "ssh", "ssh": {"hosts": str(self.hosts_file)}}
+        super().__init__(folder, pools={"local": pool}, **settings)  # type: ignore[arg-type]  # as for a rig
         self.servers = servers
-        self.hosts_file = self.folder / "hosts.toml"
         self.hosts_file.write_text(
             "\n".join(server.table(self.home(server)) for server in servers), encoding="utf-8"
         )
@@ -60,12 +60,6 @@ class SshRig(Rig):
                 while left := self.lives_on(server):
                     for pid in left:
                         procfs.send_signal(pid, signal.SIGKILL)
-
-    def _set_ports(self, config: Path) -> None:
-        super()._set_ports(config)
-        written = json.loads(config.read_text(encoding="utf-8"))
-        ssh = {"provider": "ssh", "ssh": {"hosts": str(self.hosts_file)}}
-        config.write_text(json.dumps({**written, **ssh}), encoding="utf-8")
 
 
 def processes_of(home: Path) -> list[int]:

@@ -14,6 +14,7 @@ from agents.process_driver import ProcessDriver
 from sdk.contract.orders import AppOrder
 from sdk.contract.specs import DockerSpec
 from tests.agents.fakes import FakeDriver, FakeWorld
+from tests.agents.limited import limits_of
 from tests.agents.waiting import until
 from tests.docker.drivers import make_docker_driver, remove_containers
 from tests.docker.fakes import FakeDaemon
@@ -38,7 +39,9 @@ def make_driver(request: pytest.FixtureRequest, tmp_path: Path) -> MakeDriver:
             fake = FakeDaemon(IMAGE)
             return lambda: make_docker_driver(tmp_path, lambda: fake)
         case _:
-            return lambda: ProcessDriver(tmp_path, node="node-127.0.0.1_1", agent_url="http://127.0.0.1:1")
+            return lambda: ProcessDriver(
+                tmp_path, node="node-127.0.0.1_1", agent_url="http://127.0.0.1:1", limits=limits_of(tmp_path)
+            )
 
 
 def order(command: list[str] = SLEEP, *, app: str = "application-a", generation: int = 1) -> AppOrder:

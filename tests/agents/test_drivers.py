@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.check_book import CheckBook
 from agents.driver import StartError
 from agents.drivers import AppHands
 from sdk.contract.orders import AppOrder
@@ -16,6 +17,11 @@ from tests.agents.fakes import FakeDriver, FakeWorld
 
 #: No secrets.
 _NONE = Path("nowhere")
+
+
+def no_checks() -> CheckBook:
+    """A book that stays empty, because nothing but plain apps is started."""
+    return CheckBook(_NONE / "checks.json", ip="127.0.0.1")
 
 
 def named(name: str, world: FakeWorld) -> FakeDriver:
@@ -30,7 +36,9 @@ def test_orders_choose_their_driver() -> None:
 
     async def act() -> None:
         worlds = {"process": FakeWorld(), "docker": FakeWorld()}
-        hands = AppHands([named(name, world) for name, world in worlds.items()], secrets=_NONE)
+        hands = AppHands(
+            [named(name, world) for name, world in worlds.items()], secrets=_NONE, checks=no_checks()
+        )
         exits: list[tuple[object, ...]] = []
         hands.on_exit = lambda *exit_: exits.append(exit_)
         await hands.spawn("application-a", 7, AppOrder("application-a", 7, ["sleep"], driver="docker"))
@@ -47,7 +55,7 @@ def test_driver_that_a_node_lacks_is_named() -> None:
     """The reason says what is missing and what is there."""
 
     async def act() -> None:
-        hands = AppHands([named("process", FakeWorld())], secrets=_NONE)
+        hands = AppHands([named("process", FakeWorld())], secrets=_NONE, checks=no_checks())
         with pytest.raises(StartError, match="this node has no driver 'docker'; it has process"):
             await hands.spawn("application-a", 7, AppOrder("application-a", 7, ["sleep"], driver="docker"))
 

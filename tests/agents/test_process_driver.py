@@ -13,6 +13,7 @@ from agents import procfs
 from agents.process_driver import ProcessDriver
 from agents.spawner import ROOT
 from sdk.contract.orders import AppOrder
+from tests.agents.limited import limits_of
 from tests.agents.waiting import until
 
 APPS = "tests/agents/apps"
@@ -21,7 +22,7 @@ NODE = "node-127.0.0.1_1"
 
 def make(directory: Path, exits: list[tuple[object, ...]]) -> ProcessDriver:
     """A driver that tells its exits to a list."""
-    driver = ProcessDriver(directory, node=NODE, agent_url="http://127.0.0.1:1")
+    driver = ProcessDriver(directory, node=NODE, agent_url="http://127.0.0.1:1", limits=limits_of(directory))
     driver.on_exit = lambda *exit_: exits.append(exit_)
     return driver
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agents import inputs as i
+from agents.check_book import CheckBook
 from agents.clock import BoundedClock
 from agents.disk import read_record
 from agents.drivers import AppHands
@@ -65,7 +66,8 @@ def play(
         driver.name = "process"
         image_path = folder / "runner.json"
         state = first_state(node_identity(), read_record(image_path, Image, Image()), await driver.adopt())
-        shell = Shell(state, AppHands([driver], secrets=folder), image_path, clock)
+        book = CheckBook(folder / "checks.json", ip="127.0.0.1")
+        shell = Shell(state, AppHands([driver], secrets=folder, checks=book), image_path, clock)
         driver.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
         way = FakeWay()
         way.shell = shell

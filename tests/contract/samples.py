@@ -26,6 +26,7 @@ from sdk.contract.codec import (
 )
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 from sdk.contract.policy import Policy
+from sdk.contract.running import HttpCheck
 from sdk.contract.specs import AppSpec, Constraint, DockerSpec
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -63,6 +64,15 @@ PLACING = AppSpec(
     affinity="db",
     spread=False,
 )
+WATCHED = AppSpec(
+    app="application-web-2",
+    command=["web"],
+    heartbeat="http",
+    http=HttpCheck(8_000, "/health", 500),
+    readiness=HttpCheck(path="/ready"),
+    cpu_limit_percent=50,
+    memory_limit_mib=64,
+)
 
 EVENTS: dict[str, e.Event] = {
     "node-registered": e.NodeRegistered(
@@ -70,6 +80,22 @@ EVENTS: dict[str, e.Event] = {
     ),
     "node-registered-capacity": e.NodeRegistered(
         _NODE, "claim-1", 7, 3, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1", _AT, 800, 32_768
+    ),
+    "node-registered-limits": e.NodeRegistered(
+        _NODE,
+        "claim-1",
+        7,
+        3,
+        "10.0.0.1",
+        8101,
+        "pool-home",
+        4,
+        ["process"],
+        "boot-1",
+        _AT,
+        0,
+        0,
+        "cgroup v2",
     ),
     "provisioner-registered": e.ProvisionerRegistered("pool-home", "claim-2", 2, "boot-1", _AT),
     "source-fell-silent": e.SourceFellSilent(_NODE, "node", 9, _LOG, 3, 4700, 4750, 10_230, 10_000, 7_400),
@@ -88,6 +114,7 @@ EVENTS: dict[str, e.Event] = {
         "request-1", AppSpec("service-db", ["db"], driver="docker", docker=DOCKER)
     ),
     "app-submitted-placing": e.AppSubmitted("request-1", PLACING),
+    "app-submitted-watched": e.AppSubmitted("request-1", WATCHED),
     "app-submitted-granted": e.AppSubmitted("request-1", AppSpec("service-db", ["db"]), 44),
     "app-submitted-secrets": e.AppSubmitted(
         "request-1",
@@ -204,6 +231,23 @@ HEARTBEATS: dict[str, h.Heartbeat] = {
     "hello": h.Hello(
         _NODE, "claim-1", 7, 3, 1, _AT_MS, "10.0.0.1", 8101, "pool-home", 4, ["process"], "boot-1"
     ),
+    "hello-limits": h.Hello(
+        _NODE,
+        "claim-1",
+        7,
+        3,
+        1,
+        _AT_MS,
+        "10.0.0.1",
+        8101,
+        "pool-home",
+        4,
+        ["process"],
+        "boot-1",
+        0,
+        0,
+        "cgroup v2",
+    ),
     "hello-capacity": h.Hello(
         _NODE,
         "claim-1",
@@ -288,6 +332,25 @@ ORDERS: dict[str, NodeOrders | PoolOrders] = {
         as_of=40,
         apps=[AppOrder("service-scheduler", 13, ["python3", "scheduler.py"], beats="scheduler")],
     ),
+    "node-orders-watched": NodeOrders(
+        reporter=_NODE,
+        claim="claim-1",
+        registration=9,
+        topic_id=_LOG,
+        as_of=40,
+        apps=[
+            AppOrder(
+                "application-web-2",
+                13,
+                ["web"],
+                heartbeat="http",
+                http=HttpCheck(8_000, "/health", 500),
+                readiness=HttpCheck(path="/ready"),
+                cpu_limit_percent=50,
+                memory_limit_mib=64,
+            )
+        ],
+    ),
     "node-orders-ended": NodeOrders(_NODE, "claim-1", 9, _LOG, 40, ended=True),
     "pool-orders": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, [NodeOrder(7, 4, 8104)]),
     "pool-orders-ended": PoolOrders("pool-home", "claim-2", 2, _LOG, 40, ended=True),
@@ -336,7 +399,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 #: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
 GROWN: dict[str, set[str]] = {
     "events": {"policy-changed", "policy-changed-node-failure"},
-    "heartbeats": {"hello", "report", "report-empty", "beat", "tick"},
+    "heartbeats": {"hello", "hello-capacity", "report", "report-empty", "beat", "tick"},
 }
 
 #: File -> the bytes of a record of that kind, with fixed ids, writer and time.

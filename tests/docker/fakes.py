@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Literal
 
@@ -57,6 +58,7 @@ class FakeDaemon:
                 status="running",
                 pid=_FIRST_PID + self._made,
                 network=plan.network,
+                ip=f"172.30.0.{1 + self._made % 250}" if plan.network != "host" else "",
             )
             self.plans.append(plan)
             self.there[made.id] = made
@@ -90,6 +92,15 @@ class FakeDaemon:
         """Made-up containers say little."""
         self.look_up(container)
         return f"{lines} lines of {container}\n".encode()
+
+    def execute(self, container: str, _command: list[str]) -> tuple[str, socket.socket, bytes]:
+        """Made-up containers run nothing else."""
+        self.look_up(container)
+        raise ContainerError("made up")
+
+    def look_up_command(self, command: str) -> tuple[int, int | None]:
+        """None was ever begun."""
+        raise NoContainerError(f"no command {command}")
 
     def gateway(self, network: str) -> str:
         """Some address."""

@@ -10,6 +10,7 @@ from agents.containers import Container
 from agents.docker_image import IMAGE
 from agents.docker_sdk import DockerContainers
 from sdk.contract.specs import AppSpec, DockerSpec
+from streams.commands.scaling import fetch_log
 from streams.local.rig import Rig, is_running
 from tests.docker.daemon import Daemon
 
@@ -148,6 +149,7 @@ def test_node_in_a_container_is_replaced_with_its_apps(
     ):
         rig.start(workers=1, nodes=2, slots=4)
         apps = rig.run_apps([f"application-{number}" for number in range(4)], within_s=60)
+        _check_secret(rig)
         victim = rig.node_of(apps[0])
         lost = [app for app in apps if rig.node_of(app) == victim]
         (container,) = containers.list_labelled({"watchkeep.node": victim})
@@ -163,3 +165,18 @@ def test_node_in_a_container_is_replaced_with_its_apps(
         for left in containers.list_labelled({"watchkeep.prefix": rig.prefix}):
             containers.remove(left.id)
     containers.close()
+
+
+def _check_secret(rig: Rig) -> None:
+    """An app on a node that is a container finds its secret, though it came after the node."""
+    secret = rig.folder / "secrets" / "door-1"
+    secret.write_text("open-sesame")
+    secret.chmod(0o600)
+    show = f"import os; print(len(os.environ['DOOR']), flush=True); {BEATING[2]}"
+    app = "application-door"
+    rig.run_apps([AppSpec(app, ["python3", "-c", show], secrets={"DOOR": "door-1"})], within_s=60)
+    node = rig.state().nodes[rig.node_of(app)]
+    rig.wait(
+        lambda _: fetch_log(node.ip, node.port, app, 5) == b"11\n", what="the secret's length in its log"
+    )
+    rig.stop_apps([app])
