@@ -74,7 +74,9 @@ async def run_node(config: NodeConfig) -> None:
 
 async def create_drivers(config: NodeConfig, node: str, directory: Path, door: Door) -> list[Driver]:
     """The drivers that this node can serve with; docker only if it is configured and its daemon answers."""
-    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url)]
+    # What the SDK asks for, so that an app which is a deployer needs no arguments either.
+    platform = {"KAFKA_BOOTSTRAP_SERVERS": config.bootstrap, "WATCHKEEP_PREFIX": config.prefix}
+    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url, platform=platform)]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.
         from agents.docker_node import create_docker_driver

@@ -122,6 +122,8 @@ class PoolRow(_Row, frozen=True):
     #: Highest port that a node of this pool is known to have had.
     port_highest: int = 0
     wake: Wake | None = None
+    #: How often its provisioner fell silent.
+    failures: int = 0
 
 
 class Standby(_Row, frozen=True):

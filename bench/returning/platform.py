@@ -105,13 +105,13 @@ class Platform:
         """Start, suffer everything, and say what came of it."""
         rig = self.rig
         rig.start(workers=1, nodes=NODES, slots=SLOTS, policy={"on_node_failure": self._policy})
-        self._place_pairs()
         found = []
         with Looking(rig.mark) as looking:
+            self._place_pairs()
             for fault in FAULTS:
                 rig.change_policy(destroy_silent_nodes=fault in _DESTROYED)
                 before = dict(looking.lives.together_ms)
-                struck = self._strike(fault)
+                struck = self._strike(fault, looking.lives)
                 found += self._observe(struck, looking.lives, before)
                 self._say(f"{fault}, {self._policy}: over")
         return found
@@ -131,12 +131,17 @@ class Platform:
 
     # --- striking -----------------------------------------------------------------------------------
 
-    def _strike(self, fault: Fault) -> Struck:
+    def _strike(self, fault: Fault, lives: Lives) -> Struck:
         rig = self.rig
         rig.wait(lambda state: not unhealed(state), within_s=SETTLED_WITHIN_S, what="everything settled")
         # A node that came back would be one more than wanted, and the next to die would not be replaced.
         rig.ask(ConfigurePool(POOL, nodes=len(active_nodes(rig.state())), slots=SLOTS))
         pair = self._pick()
+        rig.wait(
+            lambda _: all(copy in lives.first_ms for copy in pair.generations.items()),
+            within_s=_LOOKED_WITHIN_S,
+            what="the pair looked at",
+        )
         neighbours = self._neighbours(pair)
         before, since = set(rig.state().nodes), rig.log.offset + 1
         begin, end = self._faults[fault]

@@ -25,7 +25,7 @@ from streams.commands.shared import (
     warn_unwatched,
 )
 from streams.commands.shared_apps import RUN_WITHIN_S, find_app
-from streams.render import app_views, apps_table, to_json
+from streams.render import apps_table, service_views, to_json
 
 
 @click.group(cls=HelpfulGroup)
@@ -77,13 +77,16 @@ def apply_services(
 def list_services(stopped: bool, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
     r"""List the services, where they run and how often they failed.
 
+    Workers, provisioners (by the name of their pool) and programs that beat by themselves are listed too; what starts
+    them again is whoever started them.
+
     \b
     Example:
       python cli.py services list
     """
     reading = run(read(settings_of(bootstrap_servers, prefix)))
     warn_unwatched(reading)
-    views = [view for view in app_views(reading.state, stopped=stopped) if view["app"].startswith("service-")]
+    views = service_views(reading.state, stopped=stopped)
     if output == "json":
         click.echo(to_json(views))
     elif output == "name":
