@@ -29,8 +29,9 @@ async def seed(settings: Settings, *, demo: bool = False, timeout_s: float = ANS
     """
     async with open_conversation(settings.bootstrap, settings.prefix) as conversation:
         wishes = list_wishes(conversation.state, settings, list_examples() if demo else [])
-        for request in wishes.values():
-            await conversation.ask(request, timeout_s=timeout_s, asker="up")
+        # All at once: a demo has sixteen, and a busy machine takes a second for each that is waited for.
+        if wishes:
+            await conversation.ask_all(list(wishes.values()), timeout_s=timeout_s, asker="up")
         return list(wishes)
 
 
