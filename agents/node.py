@@ -104,7 +104,11 @@ async def create_drivers(
     config: NodeConfig, node: str, directory: Path, door: Door, limits: Limits
 ) -> list[Driver]:
     """The drivers that this node can serve with; docker only if it is configured and its daemon answers."""
-    drivers: list[Driver] = [ProcessDriver(directory, node=node, agent_url=door.url, limits=limits)]
+    # What the SDK asks for, so that an app which is a deployer needs no arguments either.
+    platform = {"KAFKA_BOOTSTRAP_SERVERS": config.bootstrap, "WATCHKEEP_PREFIX": config.prefix}
+    drivers: list[Driver] = [
+        ProcessDriver(directory, node=node, agent_url=door.url, limits=limits, platform=platform)
+    ]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.
         from agents.docker_node import create_docker_driver

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -55,12 +56,21 @@ class ProcessDriver:
 
     name = "process"
 
-    def __init__(self, directory: Path, *, node: str, agent_url: str, limits: Limits) -> None:
-        """Keep books and logs in `directory`."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        node: str,
+        agent_url: str,
+        limits: Limits,
+        platform: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep books and logs in `directory`; apps find their platform by the variables of `platform`."""
         self.on_exit: OnExit = lambda *_: None
         self._directory = directory
         self._node = node
         self._agent_url = agent_url
+        self._platform = dict(platform or {})
         self._book = directory / "apps.json"
         self._limits = limits
         self._live: dict[str, _Live] = {}
@@ -188,6 +198,7 @@ class ProcessDriver:
         return {
             **starting_environment(),
             "PYTHONUNBUFFERED": "1",
+            **self._platform,
             **order.env,
             "PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT),
             "WATCHKEEP_AGENT": self._agent_url,

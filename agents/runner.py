@@ -25,12 +25,12 @@ from agents.reports import compose_report, next_report_at
 from agents.state import (
     HELLO_PAUSE_MAX_MS,
     HELLO_PAUSE_MS,
-    ISOLATED_AFTER_MS,
     ISOLATED_GRACE_MS,
     NODE_STOP_GRACE_MS,
     READ_AGAIN_AFTER_MS,
     STOP_GRACE_MS,
     State,
+    isolated_after_ms,
 )
 from agents.turn import Turn
 from sdk.contract.heartbeats import Hello
@@ -60,7 +60,7 @@ def next_wake(state: State) -> int:
     if state.is_registered and not state.is_stopping:
         times.append(next_report_at(state))
         if not state.is_isolated and _has_isolation(state):
-            times.append(state.acked_at_ms + ISOLATED_AFTER_MS)
+            times.append(state.acked_at_ms + isolated_after_ms(state))
         limit_ms = _silence_limit(state)
         times += wakes_of(state, limit_ms)
     elif state.claim and not state.is_stopping:
@@ -285,10 +285,11 @@ def _judge_isolation(turn: Turn) -> None:
         state.read_again_at_ms = now_ms + READ_AGAIN_AFTER_MS
     if not state.is_registered or state.is_stopping:
         return
-    is_silent = now_ms - state.acked_at_ms >= ISOLATED_AFTER_MS
+    is_silent = now_ms - state.acked_at_ms >= isolated_after_ms(state)
     if is_silent and not state.is_isolated and _has_isolation(state):
         state.is_isolated = True
-        turn.say("warning", "no report acknowledged for 8 s: stopping what must not run unheard")
+        unheard_s = isolated_after_ms(state) / 1_000
+        turn.say("warning", f"no report acknowledged for {unheard_s:g} s: stopping what must not run unheard")
         for thing in list(state.things.values()):
             if thing.is_alive and not thing.forget and _stops_on_isolation(thing.order):
                 turn.change(thing.key, isolated=True)

@@ -23,6 +23,8 @@ REPORT_GAP_MS = 8
 #: Without an acknowledged report this long, apps with `on_isolation = "stop"` are stopped: two seconds
 #: before anyone else may conclude that the node is gone.
 ISOLATED_AFTER_MS = 8_000
+#: The same where the silence limit is under 10 s, in percent of the limit.
+ISOLATED_AFTER_PERCENT = 80
 #: An isolated app has this long to stop politely, so that it is gone when a copy of it may start elsewhere.
 ISOLATED_GRACE_MS = 1_000
 #: Without an acknowledged report this long, orders are read from the beginning again.
@@ -229,6 +231,14 @@ def first_state(identity: Identity, image: Image, found: list[Found]) -> State:
             parked=there.status == "parked",
         )
     return state
+
+
+def isolated_after_ms(state: State) -> int:
+    """Without an acknowledged report this long the agent counts as isolated; always before its silence is found."""
+    limit_ms = (
+        state.orders.silence_limit_ms if isinstance(state.orders, NodeOrders) else ISOLATED_AFTER_MS * 2
+    )
+    return min(ISOLATED_AFTER_MS, limit_ms * ISOLATED_AFTER_PERCENT // 100)
 
 
 def is_beat_welcome(state: State, key: str, epoch: int) -> bool:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,23 +61,34 @@ class Conversation:
         Raises:
             CommandError: it was refused (the message says why), or nobody answered in time.
         """
-        request_id = str(uuid.uuid4())
-        await self._send(request, request_id, asker)
-        answers: list[Answer] = []
+        (answer,) = await self.ask_all([request], timeout_s=timeout_s, asker=asker)
+        return answer
+
+    async def ask_all(
+        self, requests: Sequence[Request], *, timeout_s: float = ANSWER_WITHIN_S, asker: str = "cli"
+    ) -> list[Answer]:
+        """Send requests in this order, without waiting in between, and return the events that admitted them.
+
+        Raises:
+            CommandError: one was refused (the message says why), or not all were answered in time.
+        """
+        asked = {str(uuid.uuid4()): request for request in requests}
+        await self._send(asked, asker)
+        answers: dict[str, Answer] = {}
 
         def note(entry: Entry, _outcome: Outcome) -> None:
-            if isinstance(entry.said, Recorded) and entry.said.cause == request_id:
-                answers.append(Answer(entry.offset, entry.append_ms, entry.said))
+            if isinstance(entry.said, Recorded) and entry.said.cause in asked:
+                answers.setdefault(entry.said.cause, Answer(entry.offset, entry.append_ms, entry.said))
 
-        if not await self.until(lambda: bool(answers), timeout_s=timeout_s, note=note):
+        if not await self.until(lambda: len(answers) == len(asked), timeout_s=timeout_s, note=note):
             raise CommandError(
                 f"Nobody answered within {timeout_s:g} s; the request stands and is answered as soon as a worker "
                 "runs. `python cli.py monitor status` says what is wrong."
             )
-        event = answers[0].recorded.event
-        if isinstance(event, RequestRefused):
-            raise CommandError(f"Refused: {event.reason}.")
-        return answers[0]
+        for answer in answers.values():
+            if isinstance(answer.recorded.event, RequestRefused):
+                raise CommandError(f"Refused: {answer.recorded.event.reason}.")
+        return [answers[request_id] for request_id in asked]
 
     async def until(
         self, is_done: Callable[[], bool], *, timeout_s: float, note: NoteCallback = _note_nothing
@@ -105,18 +116,25 @@ class Conversation:
 
     _asked: asyncio.Future[Entry] | None = None
 
-    async def _send(self, request: Request, request_id: str, asker: str) -> None:
+    async def _send(self, asked: Mapping[str, Request], asker: str) -> None:
         from aiokafka.errors import KafkaError
 
         from streams.clients import create_writer
 
         writer: Any = create_writer(self._source.bootstrap)
-        value = encode_request(request, request_id=request_id, asker=asker, at_ms=time.time_ns() // 1_000_000)
+        topic, at_ms = self._source.topics.requests, time.time_ns() // 1_000_000
         try:
             await writer.start()
-            await writer.send_and_wait(
-                self._source.topics.requests, value, key=request_id.encode(), partition=0
-            )
+            sent = [
+                await writer.send(
+                    topic,
+                    encode_request(request, request_id=request_id, asker=asker, at_ms=at_ms),
+                    key=request_id.encode(),
+                    partition=0,
+                )
+                for request_id, request in asked.items()
+            ]
+            await asyncio.gather(*sent)
         except (KafkaError, OSError):
             raise away(self._source.bootstrap) from None
         finally:

@@ -16,10 +16,11 @@ import msgspec
 from sdk.contract.events import Event
 from sdk.contract.running import HttpCheck
 from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
+from tables.registries import watched_services
 from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
 from tables.state import State, is_hosted, is_order_open, used_slots
-from tables.views import app_status, monitor, node_status
+from tables.views import Monitored, app_status, monitor, node_status
 
 _MINUTE_S = 60
 _HOUR_S = 3_600
@@ -276,6 +277,26 @@ def app_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
     return [view for view in views if stopped or view["status"] != "stopped"]
 
 
+def service_views(state: State, *, stopped: bool) -> list[dict[str, Any]]:
+    """Services: those that are apps, then workers, provisioners and other programs that beat by themselves."""
+    apps = [view for view in app_views(state, stopped=stopped) if view["app"].startswith("service-")]
+    return apps + [watched_view(it) for it in watched_services(state)]
+
+
+def watched_view(monitored: Monitored) -> dict[str, Any]:
+    """A service that nobody here runs."""
+    return {
+        "app": monitored.source,
+        "status": "active" if monitored.status else "silent",
+        "alive": monitored.status,
+        "node": "",
+        "generation": 0,
+        "since_ms": monitored.since_ms,
+        "failure_count": monitored.failure_count,
+        "reason": "the provisioner of this pool" if monitored.kind == "pool" else "beats by itself",
+    }
+
+
 def nodes_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
     """Nodes for people; their pool is only said where there are several."""
     says_pool = len({view["pool"] for view in views}) > 1
@@ -313,8 +334,8 @@ def apps_table(views: Sequence[Mapping[str, Any]], now_ms: int) -> str:
             view["app"],
             coloured(view["status"]),
             view["node"] or "-",
-            str(view["generation"]),
-            duration(max(0, now_ms - view["since_ms"])),
+            str(view["generation"] or "-"),
+            duration(max(0, now_ms - view["since_ms"])) if view["since_ms"] else "-",
             str(view["failure_count"]),
             _app_reason(view),
         ]

@@ -97,6 +97,8 @@ def _fell_silent(state: State, event: SourceFellSilent, meta: "Meta") -> str:
     new = replace(row, silent=True, seen=event.from_offset)
     if isinstance(new, SourceRow):
         new = replace(new, failures=new.failures + 1, since_ms=meta.append_ms)
+    elif isinstance(new, PoolRow):
+        new = replace(new, failures=new.failures + 1)
     state.put(_TABLE_OF_KIND[event.kind], event.source, new)
     return ""
 

@@ -7,7 +7,7 @@ import msgspec
 from tables.decide_nodes import replacing_order
 from tables.rows import AppRow, NodeRow
 from tables.state import State, holds_slot, is_hosted, used_slots
-from tables.views import app_status, monitor
+from tables.views import Monitored, app_status, monitor
 
 
 class HostedApplication(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class NodeHealth(msgspec.Struct, frozen=True):
 
 
 class ApplicationHealth(msgspec.Struct, frozen=True):
-    """An application or service in the Monitoring DB."""
+    """An application or service in the Monitoring DB; workers and provisioners are services too."""
 
     application_id: str
     status: int
@@ -58,10 +58,7 @@ class ApplicationHealth(msgspec.Struct, frozen=True):
 
 
 class MonitoringDB(msgspec.Struct, frozen=True):
-    """Who lives and how often it failed: the nodes of the Node DB, and every application and service that is known.
-
-    Services that are watched and not run stand behind the others.
-    """
+    """Who lives and how often it failed: the nodes of the Node DB, and every application and service that is known."""
 
     nodes: list[NodeHealth]
     applications: list[ApplicationHealth]
@@ -81,11 +78,15 @@ def monitoring_db(state: State) -> MonitoringDB:
         ApplicationHealth(row.app, _alive(state, row.app), row.failures)
         for _, row in sorted(state.apps.items())
     ]
-    apps += [
-        ApplicationHealth(source, _alive(state, source), state.sources[source].failures)
-        for source in sorted(state.bridged)
-    ]
-    return MonitoringDB(nodes, apps)
+    watched = [ApplicationHealth(it.source, it.status, it.failure_count) for it in watched_services(state)]
+    return MonitoringDB(nodes, apps + watched)
+
+
+def watched_services(state: State) -> list[Monitored]:
+    """What nobody here runs: programs that beat by themselves, as workers do, and provisioners by their pools."""
+    pools = [pool for pool, row in sorted(state.pools.items()) if row.registration]
+    found = (monitor(state, source) for source in [*sorted(state.sources), *pools])
+    return [it for it in found if it is not None]
 
 
 def _alive(state: State, source: str) -> int:

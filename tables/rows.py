@@ -139,6 +139,8 @@ class PoolRow(_Row, frozen=True):
     nodes_max: int = 0
     spares: int = 0
     register_within_ms: int = 0
+    #: How often its provisioner fell silent.
+    failures: int = 0
 
 
 class Standby(_Row, frozen=True):

@@ -162,7 +162,7 @@ def _monitored(state: State, source: str, row: NodeRow | AppRow | PoolRow | Sour
                 source, kind, int(is_app_alive(state, row)), row.failures, row.since_ms, row.node
             )
         case PoolRow():
-            return Monitored(source, "pool", int(row.registration > 0 and not row.silent), 0, 0)
+            return Monitored(source, "pool", int(row.registration > 0 and not row.silent), row.failures, 0)
         case SourceRow():
             return Monitored(source, row.kind, int(is_source_alive(row)), row.failures, row.since_ms)
 

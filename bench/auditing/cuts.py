@@ -9,14 +9,45 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal, Self
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, Self
 
 from bench.report import BenchError
+from streams.local.broker import LocalBroker
+from streams.local.ports import find_free_ports
 from streams.local.processes import MARK_ENV
 
 Way = Literal["up", "down", "both"]
 
 _ANSWER_WITHIN_S: Final = 10.0
+
+
+class Ports(NamedTuple):
+    """Where those connect who may be cut off, and where their proxy carries them to."""
+
+    proxy: int
+    behind: int
+
+
+def create_cut_broker(folder: Path) -> tuple[LocalBroker, Ports]:
+    """A broker that others reach directly at its `bootstrap` and its victims through a proxy; it is not started.
+
+    Clients follow the address that a broker advertises, so it gets a second listener, and advertises the proxy's
+    address on it.
+    """
+    port, controller_port, behind, proxy = find_free_ports(4)
+    broker = LocalBroker(
+        folder,
+        port=port,
+        controller_port=controller_port,
+        extra={
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},VIA://127.0.0.1:{behind},"
+            f"CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},VIA://127.0.0.1:{proxy}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,VIA:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        },
+    )
+    return broker, Ports(proxy, behind)
 
 
 class Cuts:

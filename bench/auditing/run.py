@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
-from bench.auditing.cuts import Cuts
+from bench.auditing.cuts import Cuts, create_cut_broker
 from bench.auditing.journal import Journal, now_ms
 from bench.auditing.judge import judge_kept, judge_topics
 from bench.auditing.offered import Offered, share_of_reports, share_of_requests
@@ -23,8 +23,6 @@ from bench.auditing.strikes import Strikes
 from bench.auditing.victims import leader_of
 from bench.auditing.watch import ProcessWatch
 from sdk.contract.heartbeats import Beat
-from streams.local.broker import LocalBroker
-from streams.local.ports import find_free_ports
 from streams.local.rig import Rig
 from tables.state import State
 from tests.simulation.log_rules import Finding
@@ -63,25 +61,10 @@ class Audited(NamedTuple):
 
 
 def create_rig(folder: Path) -> tuple[Rig, Cuts]:
-    """A rig whose children reach their broker through a proxy of ours, and that proxy.
-
-    Clients follow the address that a broker advertises, so the broker gets a second listener, and advertises the
-    proxy's address on it.
-    """
-    port, controller_port, inner_port, proxy_port = find_free_ports(4)
-    broker = LocalBroker(
-        folder / "kafka",
-        port=port,
-        controller_port=controller_port,
-        extra={
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},VIA://127.0.0.1:{inner_port},"
-            f"CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},VIA://127.0.0.1:{proxy_port}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,VIA:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        },
-    )
-    rig = Rig(folder, broker=broker, via=f"127.0.0.1:{proxy_port}", log_level="info")
-    return rig, Cuts(port=proxy_port, broker_port=inner_port, mark=rig.mark)
+    """A rig whose children reach their broker through a proxy of ours, and that proxy."""
+    broker, ports = create_cut_broker(folder / "kafka")
+    rig = Rig(folder, broker=broker, via=f"127.0.0.1:{ports.proxy}", log_level="info")
+    return rig, Cuts(port=ports.proxy, broker_port=ports.behind, mark=rig.mark)
 
 
 class Audit:

@@ -25,7 +25,7 @@ class AppOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     driver: str = "process"
     #: Time between the polite stop and the kill.
     stop_grace_ms: Whole = 5_000
-    #: What the agent does when no report was acknowledged for 8 s.
+    #: What the agent does when no report was acknowledged for 8 s, or 80 % of the silence limit if that is less.
     on_isolation: Literal["keep", "stop"] = "keep"
     #: The copy is condemned: kill it without grace.
     kill: bool = False

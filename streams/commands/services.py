@@ -26,7 +26,7 @@ from streams.commands.shared import (
     warn_unwatched,
 )
 from streams.commands.shared_apps import RUN_WITHIN_S, find_app
-from streams.render import app_views, apps_table, to_json
+from streams.render import apps_table, service_views, to_json
 
 
 @click.group(cls=HelpfulGroup)
@@ -89,6 +89,9 @@ def apply_services(
 def list_services(stopped: bool, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
     r"""List the services, where they run and how often they failed; then those that are watched only.
 
+    Workers, provisioners (by the name of their pool) and programs that beat by themselves are listed too; what starts
+    them again is whoever started them.
+
     \b
     Example:
       python cli.py services list
@@ -98,7 +101,8 @@ def list_services(stopped: bool, output: str, bootstrap_servers: str | None, pre
     reading = run(read(settings_of(bootstrap_servers, prefix)))
     warn_unwatched(reading)
     watched = watched_views(reading.state)
-    views = [view for view in app_views(reading.state, stopped=stopped) if view["app"].startswith("service-")]
+    apart = {view["app"] for view in watched}
+    views = [view for view in service_views(reading.state, stopped=stopped) if view["app"] not in apart]
     if output == "json":
         click.echo(to_json(views + watched))
     elif output == "name":

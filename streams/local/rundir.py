@@ -46,9 +46,11 @@ def acquire_lock(data_dir: Path) -> int:
 
 
 def write_holder(handle: int, pid: int) -> None:
-    """Write into the lock file who holds it."""
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{pid}\n".encode(), 0)
+    """Write into the lock file who holds it; a reader finds the one before or this one, never nobody."""
+    text = f"{pid}\n".encode()
+    os.pwrite(handle, text, 0)
+    # What is left of a longer number comes after the first line.
+    os.ftruncate(handle, len(text))
 
 
 def find_holder(data_dir: Path) -> int | None:
@@ -60,7 +62,7 @@ def find_holder(data_dir: Path) -> int | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.read(handle, 20).decode().strip()
+        text = os.read(handle, 20).decode().partition("\n")[0]
         return int(text) if text.isdigit() else None
     finally:
         os.close(handle)

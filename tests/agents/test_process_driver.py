@@ -27,6 +27,30 @@ def make(directory: Path, exits: list[tuple[object, ...]]) -> ProcessDriver:
     return driver
 
 
+def test_app_finds_its_platform(tmp_path: Path) -> None:
+    """An app has Kafka's address and the prefix from its agent, unless its orders name others."""
+
+    async def act() -> None:
+        exits: list[tuple[object, ...]] = []
+        platform = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "WATCHKEEP_PREFIX": "mine"}
+        driver = ProcessDriver(
+            tmp_path,
+            node=NODE,
+            agent_url="http://127.0.0.1:1",
+            limits=limits_of(tmp_path),
+            platform=platform,
+        )
+        driver.on_exit = lambda *exit_: exits.append(exit_)
+        show = "import os; print(os.environ['KAFKA_BOOTSTRAP_SERVERS'], os.environ['WATCHKEEP_PREFIX'])"
+        wish = AppOrder("application-a", 7, ["python3", "-c", show], {"WATCHKEEP_PREFIX": "other"})
+        await driver.start(wish)
+        await until(lambda: exits)
+
+    asyncio.run(act())
+
+    assert (tmp_path / "logs" / "application-a.log").read_text() == "127.0.0.1:1 other\n"
+
+
 def test_app_knows_who_it_is(tmp_path: Path) -> None:
     """An app finds its id, generation, node, agent and the SDK in its environment, orders cannot fake them."""
 

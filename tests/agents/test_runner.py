@@ -339,6 +339,20 @@ def test_isolated_app_stops_and_comes_back_with_its_generation() -> None:
     assert [(it.key, it.epoch) for it in of_kind(out, i.Spawn)] == [("application-a", 90)]
 
 
+def test_isolated_app_stops_before_a_shorter_silence_limit() -> None:
+    """Where silence is found after 5 s, an app that must not run unheard is told to stop after 4 s, killed before 5."""
+    rig = Rig()
+    rig.run(app(on_isolation="stop"))
+    rig.give(rig.node_orders(app(on_isolation="stop"), as_of=101, silence_limit_ms=5_000))
+    rig.wait(100)
+    rig.is_kafka_there = False
+
+    out = rig.wait(4_900)
+
+    assert of_kind(out, i.Stop)
+    assert of_kind(out, i.Kill)
+
+
 def test_isolated_app_that_is_no_longer_ordered_stays_away() -> None:
     """Orders read at the end of isolation that do not name the app are obeyed first."""
     rig = Rig()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,14 @@ from streams.local.child import ChildSpec
 from streams.local.launch import run_detached, stop_running
 from streams.local.ports import check_port_free, find_free_ports, is_port_free
 from streams.local.processes import find_marked, run_mark
-from streams.local.rundir import acquire_lock, end_leftovers, find_holder, find_leftovers, read_run
+from streams.local.rundir import (
+    acquire_lock,
+    end_leftovers,
+    find_holder,
+    find_leftovers,
+    read_run,
+    write_holder,
+)
 from streams.settings import PROJECT_ROOT, Settings
 from tests.local.waiting import wait_for
 
@@ -146,3 +154,25 @@ def test_up_with_a_bad_setting_ends_with_one_sentence(settings: Settings) -> Non
         == "Error: --workers: workers = 0 is not allowed; allowed is a whole number from 1 to 64.\n"
     )
     assert list(settings.data_path.iterdir()) == []
+
+
+def test_holder_is_never_nobody_while_another_takes_over(tmp_path: Path) -> None:
+    """Whoever asks while the number in the lock is written anew gets the one before or the new one."""
+    lock = acquire_lock(tmp_path)
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            for pid in (123_456, 7):
+                write_holder(lock, pid)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = {find_holder(tmp_path) for _ in range(500)} - {os.getpid()}
+    finally:
+        over.set()
+        writer.join()
+        os.close(lock)
+
+    assert found <= {123_456, 7}

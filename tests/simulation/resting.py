@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from agents import inputs as i
 from agents.reports import compose_report, next_report_at
-from agents.state import ISOLATED_AFTER_MS, READ_AGAIN_AFTER_MS, State
+from agents.state import READ_AGAIN_AFTER_MS, State, isolated_after_ms
 from agents.turn import Turn
 from sdk.contract.heartbeats import PoolReport, Report
 from sdk.contract.orders import NodeOrders
@@ -44,7 +44,7 @@ def steady_until(state: State) -> int:
             return 0
     due = next_report_at(state)
     clear = due + CLEAR_MS
-    if clear >= state.read_again_at_ms or clear >= state.acked_at_ms + ISOLATED_AFTER_MS:
+    if clear >= state.read_again_at_ms or clear >= state.acked_at_ms + isolated_after_ms(state):
         return 0
     if isinstance(state.orders, NodeOrders):
         limit_ms = state.orders.silence_limit_ms

@@ -11,7 +11,7 @@ from sdk.contract.requests import ChangePolicy, ConfigurePool, RunApp
 from sdk.contract.specs import AppSpec
 from streams.health import Health, assess, promise, unwatched_words
 from streams.reading import Heard, Reading
-from streams.seeding import EXAMPLES, list_wishes
+from streams.seeding import EXAMPLES, list_examples, list_wishes
 from streams.settings import Settings
 from streams.spec_files import load_specs
 from tables.state import State
@@ -133,8 +133,28 @@ def test_seed_without_own_policy_changes_none() -> None:
 
 
 def test_example_apps_are_right() -> None:
-    """The file behind `up --demo` holds specs that the platform admits."""
-    assert load_specs(EXAMPLES).specs
+    """The files behind `up --demo` hold specs that the platform admits: applications, then services."""
+    kinds = [{spec.app.split("-")[0] for spec in load_specs(path).specs} for path in EXAMPLES]
+
+    assert kinds == [{"application"}, {"service"}]
+    assert len(list_examples()) == 14
+
+
+@pytest.mark.parametrize(
+    ("nodes", "slots", "given"), [(3, 4, 6), (3, 9, 9), (7, 4, 4), (1, 1, 15), (0, 4, 4)]
+)
+def test_seed_makes_room_for_the_examples(nodes: int, slots: int, given: int) -> None:
+    """A demo's nodes have a slot for each example and one more each, or as many as the settings say."""
+    wishes = list_wishes(State(), Settings(nodes=nodes, slots=slots), list_examples())
+
+    assert next(iter(wishes.values())) == ConfigurePool("pool-local", nodes, given)
+
+
+def test_seed_without_examples_leaves_the_slots() -> None:
+    """Without a demo the settings count."""
+    wishes = list_wishes(State(), Settings(nodes=1, slots=2), [])
+
+    assert list(wishes.values()) == [ConfigurePool("pool-local", 1, 2)]
 
 
 def test_health_is_a_document() -> None:

@@ -5,6 +5,7 @@ import msgspec
 from sdk.contract.requests import RunApp
 from sdk.contract.specs import AppSpec
 from tables.registries import monitoring_db, node_db
+from tests.tables.virtual import POOL
 from tests.tables.world import begin
 
 _FIRST, _SECOND, _THIRD = (f"node-10.0.0.1_{port}" for port in (8101, 8102, 8103))
@@ -65,8 +66,29 @@ def test_monitoring_db_counts_failures() -> None:
 
     assert msgspec.to_builtins(monitoring_db(world.state)) == {
         "nodes": [{"node_id": _FIRST, "status": 1, "failure_count": 0}],
-        "applications": [{"application_id": "application-0", "status": 1, "failure_count": 1}],
+        "applications": [
+            {"application_id": "application-0", "status": 1, "failure_count": 1},
+            {"application_id": POOL, "status": 1, "failure_count": 0},
+        ],
     }
+
+
+def test_monitoring_db_has_workers_and_provisioners_too() -> None:
+    """What beats by itself and provisioners, by their pools, stand beside the apps; a silence is a failure."""
+    world = begin(0, nodes=1)
+    world.lone["service-worker-1"] = 0
+    world.run(20_000, lambda: "service-worker-1" in world.state.sources)
+    del world.lone["service-worker-1"]
+    world.pool.due_ms = world.now_ms + 30_000
+    world.run(
+        25_000, lambda: world.state.sources["service-worker-1"].silent and world.state.pools[POOL].silent
+    )
+    world.run(30_000, lambda: not world.state.pools[POOL].silent)
+
+    assert msgspec.to_builtins(monitoring_db(world.state))["applications"] == [
+        {"application_id": "service-worker-1", "status": 0, "failure_count": 1},
+        {"application_id": POOL, "status": 1, "failure_count": 1},
+    ]
 
 
 def test_a_dead_node_is_down_until_another_has_taken_its_place() -> None:

@@ -1,0 +1,1 @@
+"""What a returned node, a zombie agent or a slow old copy comes to: the parts of `bench.zombies`."""
