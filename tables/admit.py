@@ -28,24 +28,36 @@ from sdk.contract.events import (
 from sdk.contract.ids import check_name, pool_id
 from sdk.contract.policy import policy_from
 from sdk.contract.requests import (
+    BindDevice,
     ChangePolicy,
     ConfigurePool,
     ConfirmNodeDown,
     CordonNode,
     CreateNode,
     DrainNode,
+    EnableDevice,
     ForgetSource,
     MoveApp,
+    RegisterDevice,
     ReleaseBrake,
     Request,
     RequestNode,
     RestartApp,
+    RetireDevice,
     RunApp,
     ShutdownNode,
     StopApp,
+    UnbindDevice,
     UncordonNode,
 )
 from sdk.contract.specs import check_spec
+from tables.admit_devices import (
+    bind_device,
+    enable_device,
+    register_device,
+    retire_device,
+    unbind_device,
+)
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX
 from tables.state import State
 
@@ -204,4 +216,9 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     ReleaseBrake: _release_brake,
     ConfigurePool: _configure_pool,
     ChangePolicy: _change_policy,
+    RegisterDevice: register_device,
+    RetireDevice: retire_device,
+    EnableDevice: enable_device,
+    BindDevice: bind_device,
+    UnbindDevice: unbind_device,
 }

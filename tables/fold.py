@@ -17,6 +17,7 @@ from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
+from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
@@ -25,7 +26,7 @@ from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 4
+FOLD_VERSION = 5
 
 
 class Meta(NamedTuple):
@@ -60,6 +61,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **GRANT_HANDLERS,
     **STANDING_HANDLERS,
     **MOVE_HANDLERS,
+    **DEVICE_HANDLERS,
 }
 
 

@@ -18,6 +18,11 @@ from sdk.contract.admitted import (
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    DeviceBound,
+    DeviceEnabled,
+    DeviceRegistered,
+    DeviceRetired,
+    DeviceUnbound,
     NodeCordoned,
     NodeDownConfirmed,
     NodeDrainRequested,
@@ -56,6 +61,7 @@ from sdk.contract.decisions import (
     PoolHeldBack,
     TimerFired,
 )
+from sdk.contract.devices import Device
 from sdk.contract.facts import (
     AppExited,
     AppStarted,
@@ -91,6 +97,11 @@ __all__ = [
     "BrakeReleaseRequested",
     "BrakeReleased",
     "Decision",
+    "DeviceBound",
+    "DeviceEnabled",
+    "DeviceRegistered",
+    "DeviceRetired",
+    "DeviceUnbound",
     "Event",
     "GrantExpired",
     "GrantRefused",
@@ -178,6 +189,11 @@ Event = (
     | BrakeReleaseRequested
     | PoolConfigured
     | PolicyChanged
+    | DeviceRegistered
+    | DeviceRetired
+    | DeviceEnabled
+    | DeviceBound
+    | DeviceUnbound
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -208,6 +224,11 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.brake.release-requested.v1": (BrakeReleaseRequested, ""),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),
     "watchkeep.policy.changed.v1": (PolicyChanged, ""),
+    "watchkeep.device.registered.v1": (DeviceRegistered, "device"),
+    "watchkeep.device.retired.v1": (DeviceRetired, "device"),
+    "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
+    "watchkeep.device.bound.v1": (DeviceBound, "app"),
+    "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),
@@ -241,6 +262,8 @@ def subject_of(event: Event) -> str:
     if not field:
         return "platform"
     value = getattr(event, field)
+    if isinstance(value, Device):
+        return value.device
     return value.app if isinstance(value, AppSpec) else str(value)
 
 
