@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def run_from(path: str) -> None:
     config = read_config(path, NodeConfig)
     name_process(f"node-{config.port}")
     set_up_log(config.log_level)
+    # For its apps: what the SDK takes from the environment to find Kafka.
+    os.environ.update({"KAFKA_BOOTSTRAP_SERVERS": config.bootstrap, "WATCHKEEP_PREFIX": config.prefix})
     try:
         DirectoryLock(Path(config.directory))
         asyncio.run(run_node(config))

@@ -46,6 +46,10 @@ class _Live(msgspec.Struct):
     pidfd: int
 
 
+#: Modules of the original interface, which apps import by their bare names.
+ORIGINAL = ROOT / "sdk" / "original"
+
+
 class ProcessDriver:
     """Runs apps as child processes."""
 
@@ -159,7 +163,7 @@ class ProcessDriver:
             **starting_environment(),
             "PYTHONUNBUFFERED": "1",
             **order.env,
-            "PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT),
+            "PYTHONPATH": ":".join(filter(None, [str(ROOT), str(ORIGINAL), path])),
             "WATCHKEEP_AGENT": self._agent_url,
             "WATCHKEEP_NODE_ID": self._node,
             **self._marks(order.app, order.generation),
