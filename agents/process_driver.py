@@ -51,6 +51,10 @@ class _Live(msgspec.Struct):
     pidfd: int
 
 
+#: Modules of the original interface, which apps import by their bare names.
+ORIGINAL = ROOT / "sdk" / "original"
+
+
 class ProcessDriver:
     """Runs apps as child processes."""
 
@@ -200,7 +204,7 @@ class ProcessDriver:
             "PYTHONUNBUFFERED": "1",
             **self._platform,
             **order.env,
-            "PYTHONPATH": f"{ROOT}:{path}" if path else str(ROOT),
+            "PYTHONPATH": ":".join(filter(None, [str(ROOT), str(ORIGINAL), path])),
             "WATCHKEEP_AGENT": self._agent_url,
             "WATCHKEEP_NODE_ID": self._node,
             **self._marks(order.app, order.generation),

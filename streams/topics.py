@@ -81,6 +81,22 @@ def ensure_topics(bootstrap: str, prefix: str, *, replication: int = 1) -> list[
         admin.close()
 
 
+def ensure_topic(bootstrap: str, name: str) -> str:
+    """Create one topic of a device if it does not exist; what was done, in a word, empty if nothing.
+
+    Raises:
+        KafkaAwayError: no broker answers.
+    """
+    admin = open_admin(bootstrap)
+    try:
+        if name in set(admin.list_topics()):
+            return ""
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    finally:
+        admin.close()
+    return "made"
+
+
 def check_topics(bootstrap: str, prefix: str) -> list[TopicFault]:
     """What is wrong with the topics, missing ones included; changes nothing."""
     admin = open_admin(bootstrap)

@@ -31,27 +31,39 @@ from sdk.contract.events import (
 from sdk.contract.ids import check_name, pool_id
 from sdk.contract.policy import policy_from
 from sdk.contract.requests import (
+    BindDevice,
     ChangePolicy,
     ConfigurePool,
     ConfirmNodeDown,
     CordonNode,
     CreateNode,
     DrainNode,
+    EnableDevice,
     ExpectSource,
     ForgetSource,
     MoveApp,
     PauseWatch,
+    RegisterDevice,
     ReleaseBrake,
     Request,
     RequestNode,
     RestartApp,
     ResumeWatch,
+    RetireDevice,
     RunApp,
     ShutdownNode,
     StopApp,
+    UnbindDevice,
     UncordonNode,
 )
 from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
+from tables.admit_devices import (
+    bind_device,
+    enable_device,
+    register_device,
+    retire_device,
+    unbind_device,
+)
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX, bounds_fault, shutdown_fault
 from tables.fold_sources import expectation_fault, is_forgettable
 from tables.needs import need_fault
@@ -268,4 +280,9 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     ResumeWatch: _resume_watch,
     ConfigurePool: _configure_pool,
     ChangePolicy: _change_policy,
+    RegisterDevice: register_device,
+    RetireDevice: retire_device,
+    EnableDevice: enable_device,
+    BindDevice: bind_device,
+    UnbindDevice: unbind_device,
 }

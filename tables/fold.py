@@ -17,6 +17,7 @@ from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
+from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
@@ -66,6 +67,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **SOURCE_HANDLERS,
     **MOVE_HANDLERS,
     **PAUSE_HANDLERS,
+    **DEVICE_HANDLERS,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from sdk.contract.devices import Device, DeviceKind
 from sdk.contract.events import Band, SourceKind
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
@@ -237,6 +238,28 @@ class SourceRow(_Row, frozen=True):
     expectation: int = 0
 
 
+class DeviceRow(_Row, frozen=True):
+    """A sensor or controller that somebody registered."""
+
+    device: Device
+    #: When it was registered first.
+    since_ms: int
+    #: Admin state: a person may switch a device off in the eyes of the platform.
+    enabled: bool = True
+
+
+class BindingRow(_Row, frozen=True):
+    """Which devices an app has, by index in decimal; the app's, whichever node it runs on."""
+
+    app: str
+    sensors: dict[str, str] = {}
+    controllers: dict[str, str] = {}
+
+    def of(self, kind: DeviceKind) -> dict[str, str]:
+        """Its devices of one kind."""
+        return self.sensors if kind == "sensor" else self.controllers
+
+
 class RequestRow(_Row, frozen=True):
     """A request that was admitted or refused, remembered so that a second admission is dropped."""
 
@@ -304,6 +327,8 @@ Row = (
     | AppRow
     | GrantRow
     | SourceRow
+    | DeviceRow
+    | BindingRow
     | RequestRow
     | PolicyRow
     | TermRow
@@ -320,6 +345,8 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "apps": AppRow,
     "grants": GrantRow,
     "sources": SourceRow,
+    "devices": DeviceRow,
+    "bindings": BindingRow,
     "requests": RequestRow,
     "policy": PolicyRow,
     "term": TermRow,

@@ -16,7 +16,9 @@ from tables.rows import (
     ONLY,
     TABLES,
     AppRow,
+    BindingRow,
     BrakeRow,
+    DeviceRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -108,6 +110,16 @@ class State:
         return cast("dict[str, SourceRow]", self.tables["sources"])
 
     @property
+    def devices(self) -> dict[str, DeviceRow]:
+        """Sensors and controllers by id."""
+        return cast("dict[str, DeviceRow]", self.tables["devices"])
+
+    @property
+    def bindings(self) -> dict[str, BindingRow]:
+        """Which devices an app has, by app."""
+        return cast("dict[str, BindingRow]", self.tables["bindings"])
+
+    @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self.policy_row.policy
@@ -143,8 +155,8 @@ class State:
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources, grants and pauses are ever forgotten."""
-        assert table in ("requests", "sources", "grants", "pauses")
+        """Remove a row; only requests, lone sources, grants, pauses and devices are ever forgotten."""
+        assert table in ("requests", "sources", "grants", "pauses", "devices")
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))

@@ -3,6 +3,7 @@
 Part of `sdk.contract.events`. `request` is the id of the request that is answered.
 """
 
+from sdk.contract.devices import Device, DeviceKind
 from sdk.contract.facts import EventBase
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
@@ -157,6 +158,46 @@ class PolicyChanged(EventBase, frozen=True):
 
     request: str
     policy: Policy
+
+
+class DeviceRegistered(EventBase, frozen=True):
+    """A sensor or controller is known, or has other properties from here on."""
+
+    request: str
+    device: Device
+
+
+class DeviceRetired(EventBase, frozen=True):
+    """A device is not known any more."""
+
+    request: str
+    device: str
+
+
+class DeviceEnabled(EventBase, frozen=True):
+    """Somebody switched a device on or off in the eyes of the platform."""
+
+    request: str
+    device: str
+    enabled: bool
+
+
+class DeviceBound(EventBase, frozen=True):
+    """An app has a device under an index; the binding is the app's, whichever node it runs on."""
+
+    request: str
+    app: str
+    index: Whole
+    device: str
+
+
+class DeviceUnbound(EventBase, frozen=True):
+    """An app has no sensor, or no controller, under an index any more."""
+
+    request: str
+    app: str
+    index: Whole
+    kind: DeviceKind
 
 
 class RequestRefused(EventBase, frozen=True):

@@ -18,6 +18,11 @@ from sdk.contract.admitted import (
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    DeviceBound,
+    DeviceEnabled,
+    DeviceRegistered,
+    DeviceRetired,
+    DeviceUnbound,
     NodeCordoned,
     NodeDownConfirmed,
     NodeDrainRequested,
@@ -62,6 +67,7 @@ from sdk.contract.decisions import (
     SpareTaken,
     TimerFired,
 )
+from sdk.contract.devices import Device
 from sdk.contract.facts import (
     AppExited,
     AppStarted,
@@ -98,6 +104,11 @@ __all__ = [
     "BrakeReleaseRequested",
     "BrakeReleased",
     "Decision",
+    "DeviceBound",
+    "DeviceEnabled",
+    "DeviceRegistered",
+    "DeviceRetired",
+    "DeviceUnbound",
     "Event",
     "GrantExpired",
     "GrantRefused",
@@ -196,6 +207,11 @@ Event = (
     | WatchResumed
     | PoolConfigured
     | PolicyChanged
+    | DeviceRegistered
+    | DeviceRetired
+    | DeviceEnabled
+    | DeviceBound
+    | DeviceUnbound
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -229,6 +245,11 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.watch.resumed.v1": (WatchResumed, "subject"),
     "watchkeep.pool.configured.v1": (PoolConfigured, "pool"),
     "watchkeep.policy.changed.v1": (PolicyChanged, ""),
+    "watchkeep.device.registered.v1": (DeviceRegistered, "device"),
+    "watchkeep.device.retired.v1": (DeviceRetired, "device"),
+    "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
+    "watchkeep.device.bound.v1": (DeviceBound, "app"),
+    "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),
@@ -265,6 +286,8 @@ def subject_of(event: Event) -> str:
     if not field:
         return "platform"
     value = getattr(event, field) or "platform"
+    if isinstance(value, Device):
+        return value.device
     return value.app if isinstance(value, AppSpec) else str(value)
 
 

@@ -5,6 +5,7 @@ A request is a record; its answer is the event on the log whose `causeid` is the
 
 import msgspec
 
+from sdk.contract.devices import Device, DeviceKind
 from sdk.contract.specs import AppSpec
 from sdk.contract.whole import Whole
 
@@ -148,6 +149,41 @@ class ChangePolicy(_Request, frozen=True):
     values: dict[str, Whole | bool | str]
 
 
+class RegisterDevice(_Request, frozen=True):
+    """Make a sensor or controller known; one that is known gets these properties."""
+
+    device: Device
+
+
+class RetireDevice(_Request, frozen=True):
+    """Take a device that no app is bound to off the list."""
+
+    device: str
+
+
+class EnableDevice(_Request, frozen=True):
+    """Switch a device on or off in the eyes of the platform: its admin state."""
+
+    device: str
+    enabled: bool = True
+
+
+class BindDevice(_Request, frozen=True):
+    """Give an app a device under an index; what it had there before it has no longer."""
+
+    app: str
+    index: Whole
+    device: str
+
+
+class UnbindDevice(_Request, frozen=True):
+    """Take the sensor or controller at an index from an app."""
+
+    app: str
+    index: Whole
+    kind: DeviceKind = "sensor"
+
+
 Request = (
     RunApp
     | StopApp
@@ -167,6 +203,11 @@ Request = (
     | ResumeWatch
     | ConfigurePool
     | ChangePolicy
+    | RegisterDevice
+    | RetireDevice
+    | EnableDevice
+    | BindDevice
+    | UnbindDevice
 )
 
 REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
@@ -188,4 +229,9 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.resume-watch.v1": ResumeWatch,
     "watchkeep.request.configure-pool.v1": ConfigurePool,
     "watchkeep.request.change-policy.v1": ChangePolicy,
+    "watchkeep.request.register-device.v1": RegisterDevice,
+    "watchkeep.request.retire-device.v1": RetireDevice,
+    "watchkeep.request.enable-device.v1": EnableDevice,
+    "watchkeep.request.bind-device.v1": BindDevice,
+    "watchkeep.request.unbind-device.v1": UnbindDevice,
 }

@@ -24,6 +24,7 @@ from sdk.contract.codec import (
     encode_orders,
     encode_request,
 )
+from sdk.contract.devices import Device
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 from sdk.contract.policy import Policy
 from sdk.contract.running import HttpCheck
@@ -147,6 +148,13 @@ EVENTS: dict[str, e.Event] = {
     "watch-resumed": e.WatchResumed("request-16", "platform"),
     "pool-configured": e.PoolConfigured("request-8", "pool-home", 3, 4),
     "pool-configured-bounds": e.PoolConfigured("request-8", "pool-home", 3, 4, 2, 6, 1, 600_000),
+    "device-registered": e.DeviceRegistered(
+        "request-20", Device("sensor-hall-1", "thermometer", "°C", "hall", "hall-1-temperature", 30_000)
+    ),
+    "device-retired": e.DeviceRetired("request-21", "sensor-hall-1"),
+    "device-enabled": e.DeviceEnabled("request-22", "controller-lamp-1", enabled=False),
+    "device-bound": e.DeviceBound("request-23", "application-1", 0, "sensor-hall-1"),
+    "device-unbound": e.DeviceUnbound("request-24", "application-1", 0, "sensor"),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
@@ -383,6 +391,11 @@ REQUESTS: dict[str, r.Request] = {
     "configure-pool-bounds": r.ConfigurePool(
         "home", 3, 8, nodes_min=2, nodes_max=6, spares=1, register_within_ms=600_000
     ),
+    "register-device": r.RegisterDevice(Device("controller-lamp-1", "lamp", location="hall")),
+    "retire-device": r.RetireDevice("sensor-hall-1"),
+    "enable-device": r.EnableDevice("controller-lamp-1", enabled=False),
+    "bind-device": r.BindDevice("application-1", 3, "sensor-hall-1"),
+    "unbind-device": r.UnbindDevice("application-1", 2, "controller"),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}
     ),

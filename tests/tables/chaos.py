@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 from sdk.contract import events as e
+from sdk.contract.devices import Device
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec, Constraint
 from tables.decide import decide
@@ -15,6 +16,7 @@ from tests.tables.entries import Entry, FakeWitness, fold_entry
 TOPIC = "log-1"
 POOLS = ("pool-home", "pool-away")
 APPS = ("application-a", "application-b", "application-c", "service-d", "service-e")
+DEVICES = ("sensor-a", "sensor-b", "controller-c")
 IP = "10.0.0.1"
 _AT_MS = 1_700_000_000_000
 
@@ -218,6 +220,21 @@ class Chaos:
             self._request(), self._pool(), draw(0, 4), 3, draw(0, 2), draw(0, 5), self.rng.choice((0, 1, 2))
         )
 
+    def _device(self) -> e.Event:
+        one = self.rng.choice
+        device, app, index = one(DEVICES), self._app(), one((0, 0, 1, 99_999))
+        match one(("register", "register", "retire", "enable", "bind", "bind", "unbind")):
+            case "register":
+                return e.DeviceRegistered(self._request(), Device(device, one(("lamp", "x" * 200))))
+            case "retire":
+                return e.DeviceRetired(self._request(), device)
+            case "enable":
+                return e.DeviceEnabled(self._request(), device, enabled=one((True, False)))
+            case "bind":
+                return e.DeviceBound(self._request(), app, index, device)
+            case _:
+                return e.DeviceUnbound(self._request(), app, index, one(("sensor", "controller")))
+
     def _policy(self) -> e.Event:
         policy = Policy(
             strategy=self.rng.choice(("spread", "binpack", "nonsense")),
@@ -410,7 +427,7 @@ _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
     "shutdown", "confirm", "cordon", "move", "move", "drain", "expect", "forget", "release", "pause", "configure",
-    "policy", "refused", *("timer",) * 4,
+    "policy", "refused", *("device",) * 3, *("timer",) * 4,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "spare_ordered", "spare_taken", "spare_taken", "spare_retired", "withdrawn",

@@ -1,0 +1,206 @@
+"""The one thread and the one consumer behind all sensors of a program. Shell of the SDK.
+
+1. It follows the registry and the topics of the sensors of every app that somebody asked about, and keeps the newest
+   value of each in memory; whoever reads takes it from there and waits for nothing.
+2. A record that is no value is counted and passed over; the value before it stays.
+3. It never raises into the program: what went wrong is in what a reading says.
+"""
+
+import logging
+import threading
+import time
+from typing import Any, NamedTuple
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from sdk.contract.topics import Topics
+from sdk.registry_view import RegistryView
+from sdk.values import ValueRefusedError, decode_value
+
+_log = logging.getLogger("watchkeep.sensors")
+
+#: One poll; a record that comes meanwhile ends it.
+_POLL_MS = 50
+#: Between two looks whether Kafka answers and topics that did not exist do now.
+_LOOK_EVERY_S = 1.0
+#: Patience with one question to Kafka.
+ASK_WITHIN_MS = 3_000
+#: Kafka that has not answered for so long is away: two looks and a slow one.
+AWAY_AFTER_S = 3.0
+_RETRY_S = 0.5
+#: Records from the end among which the newest value is looked for: the last ones may be garbage.
+LOOK_BACK = 16
+_TABLES = ("apps", "platform")
+
+
+class Sample(NamedTuple):
+    """The newest value of a topic."""
+
+    value: Any
+    #: When the device wrote it, ms UTC.
+    at_ms: int
+    offset: int
+    partition: int
+
+
+class SensorFeed:
+    """Follows what it is asked to follow; everything public may be called from any thread."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.bootstrap = bootstrap
+        self.registry = RegistryView(prefix)
+        #: Topic -> its newest value.
+        self.latest: dict[str, Sample] = {}
+        #: Topics that are followed and read to what was their end; those that do not exist are not among them.
+        self.followed: set[str] = set()
+        #: Topics that were asked about and do not exist.
+        self.missing: set[str] = set()
+        #: Records that were no value, by topic.
+        self.refused: dict[str, int] = {}
+        self.is_registry_read = False
+        self.changed = threading.Condition()
+        self._heard_s = -AWAY_AFTER_S
+        self._apps: set[str] = set()
+        self._pending: dict[TopicPartition, int] = {}
+        topics = Topics(prefix)
+        self._tables = {TopicPartition(topics.state(table), 0): table for table in _TABLES}
+        self._over = False
+        self._thread: threading.Thread | None = None
+
+    def follow(self, app: str) -> None:
+        """Keep the values of this app's sensors from now on."""
+        with self.changed:
+            if app in self._apps:
+                return
+            self._apps = self._apps | {app}
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchkeep sensors", daemon=True)
+                self._thread.start()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Kafka has not answered lately."""
+        return time.monotonic() - self._heard_s > AWAY_AFTER_S
+
+    def close(self) -> None:
+        """Follow nothing more."""
+        self._over = True
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(5.0)
+
+    # --- the thread ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while not self._over:
+            try:
+                consumer = open_consumer(self.bootstrap)
+            except (KafkaError, ValueError, OSError) as error:
+                _log.debug("Kafka at %s does not answer: %s", self.bootstrap, error)
+                time.sleep(_RETRY_S)
+                continue
+            try:
+                self._follow_with(consumer)
+            except (KafkaError, OSError) as error:
+                # A fresh client meets a broker that came back without what the old one has grown into.
+                _log.debug("reading sensors begins anew: %r", error)
+            finally:
+                self._pending.clear()
+                self.followed = set()
+                consumer.close()
+
+    def _follow_with(self, consumer: Any) -> None:
+        self._assign(consumer, list(self._tables), from_end=False)
+        looked_s = time.monotonic()
+        while not self._over:
+            for place, records in consumer.poll(timeout_ms=_POLL_MS).items():
+                self._heard_s = time.monotonic()
+                self._take(place, records)
+            self._note_read(consumer)
+            new = self._wanted() - self.followed
+            is_due = time.monotonic() - looked_s >= _LOOK_EVERY_S
+            if self.is_registry_read and (new - self.missing or (new and is_due)):
+                self._begin(consumer, new)
+            if is_due:
+                looked_s = time.monotonic()
+                consumer.end_offsets([next(iter(self._tables))], timeout_ms=ASK_WITHIN_MS)
+                self._heard_s = time.monotonic()
+
+    def _wanted(self) -> set[str]:
+        return set().union(*(self.registry.topics_of(app) for app in self._apps))
+
+    def _begin(self, consumer: Any, topics: set[str]) -> None:
+        """Follow topics from their last value on; those that do not exist are tried again later."""
+        places = []
+        for topic in topics:
+            numbers = consumer.partitions_for_topic(topic)
+            if numbers:
+                places += [TopicPartition(topic, number) for number in numbers]
+        found = {place.topic for place in places}
+        with self.changed:
+            self.missing = (self.missing - found) | (topics - found)
+            self.changed.notify_all()
+        if places:
+            self._assign(consumer, places, from_end=True)
+            # Empty topics are followed at once; the others when their last value was read.
+            self._note_read(consumer)
+
+    def _assign(self, consumer: Any, places: list[TopicPartition], *, from_end: bool) -> None:
+        ends = consumer.end_offsets(places, timeout_ms=ASK_WITHIN_MS)
+        begins = consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS)
+        consumer.assign([*consumer.assignment(), *places])
+        for place in places:
+            consumer.seek(place, max(begins[place], ends[place] - LOOK_BACK) if from_end else begins[place])
+        self._pending.update(ends)
+        self._heard_s = time.monotonic()
+
+    def _note_read(self, consumer: Any) -> None:
+        """Which topics have been read to what was their end."""
+        if not self._pending:
+            return
+        read = [place for place, end in self._pending.items() if consumer.position(place) >= end]
+        for place in read:
+            del self._pending[place]
+        waiting = {place.topic for place in self._pending}
+        with self.changed:
+            self.is_registry_read = self.is_registry_read or not any(
+                it in self._pending for it in self._tables
+            )
+            self.followed = self.followed | {it.topic for it in read if it not in self._tables} - waiting
+            self.changed.notify_all()
+
+    def _take(self, place: TopicPartition, records: list[Any]) -> None:
+        table = self._tables.get(place)
+        if table is not None:
+            for record in records:
+                self.registry.apply(table, record.key, record.value)
+            return
+        for record in reversed(records):
+            try:
+                value = decode_value(record.value)
+            except ValueRefusedError as error:
+                self.refused[place.topic] = self.refused.get(place.topic, 0) + 1
+                _log.debug("%s offset %d is no value: %s", place.topic, record.offset, error)
+                continue
+            old = self.latest.get(place.topic)
+            if old is None or old.partition == place.partition or record.timestamp >= old.at_ms:
+                self.latest[place.topic] = Sample(value, record.timestamp, record.offset, place.partition)
+            return
+
+
+def open_consumer(bootstrap: str, *, reset: str = "earliest") -> Any:
+    """A consumer without a group; raises KafkaError or ValueError if nobody answers."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
+    return KafkaConsumer(
+        bootstrap_servers=bootstrap.split(","),
+        client_id="watchkeep-sensors",
+        api_version=(2, 6),
+        enable_auto_commit=False,
+        auto_offset_reset=reset,
+        allow_auto_create_topics=False,
+        fetch_max_wait_ms=_POLL_MS,
+        request_timeout_ms=ASK_WITHIN_MS,
+        bootstrap_timeout_ms=ASK_WITHIN_MS,
+        reconnect_backoff_ms=100,
+        reconnect_backoff_max_ms=1_000,
+    )
