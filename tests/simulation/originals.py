@@ -148,8 +148,10 @@ class SimBridge:
     def _take(self, asked: int, wanted: Wanted, counts: dict[str, int], began_ms: int) -> None:
         if asked != self._asks:
             return
-        # Beats that bridges wrote before may still be unread.
-        self._worker.catch_up()
+        known = self._bridge._counts
+        if any((source, expectation) not in known for source, (_, expectation) in wanted.sources.items()):
+            # Beats that bridges wrote before may still be unread.
+            self._worker.settle()
         beats = self._bridge.beats_due(wanted, counts, now_ms=self._worker.machine.wall_ms)
         # From here on the wait is for the beats, which the producer gives up in the end.
         self._asks += 1
