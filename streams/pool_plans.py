@@ -95,7 +95,7 @@ def _plan(settings: Settings, name: str, table: object, before: list[PoolPlan]) 
         raise PoolPlanError(f"{where}{key}: {said}.") from None
     config = _config(settings, name, {key: value for key, value in table.items() if key not in _WISHES})
     if "port_base" not in config:
-        bases = [plan.config["port_base"] for plan in before if plan.config["ip"] == config["ip"]]
+        bases = [plan.config["port_base"] for plan in before if _address(plan.config) == _address(config)]
         config["port_base"] = max(bases, default=settings.node_port_base - _PORTS_APART) + _PORTS_APART
     return msgspec.structs.replace(plan, config=config)
 
@@ -136,11 +136,24 @@ def _config(settings: Settings, name: str, own: dict[str, Any]) -> dict[str, Any
     config |= own
     if not settings.pools:
         config["port_base"] = settings.node_port_base
-    if config["provider"] in ("process", "docker"):
+    if config["provider"] == "docker" and isinstance(config.get("container", {}), dict):
         config["container"] = {"image": settings.node_image, **config.get("container", {})}
-        if "docker" not in config and (settings.docker or config["provider"] == "docker"):
-            config["docker"] = {"host": settings.docker_host}
+    if "docker" not in config and (settings.docker or config["provider"] == "docker"):
+        config["docker"] = {"host": settings.docker_host}
+    for key, kind in (("ip", str), ("provider", str), ("port_base", int), ("port_last", int)):
+        if key in config and not isinstance(config[key], kind):
+            what = "text" if kind is str else "whole number"
+            raise PoolPlanError(
+                f"pools.{name}.{key} = {config[key]!r:.60} is not allowed; allowed is a {what}."
+            )
     return config
+
+
+def _address(config: dict[str, Any]) -> str:
+    """What the nodes of a pool share their ports on: its address, unless they live on machines of their own."""
+    return (
+        config["ip"] if config["provider"] in ("process", "docker") else f"the machines of {config['pool']}"
+    )
 
 
 def _with_last_ports(plans: list[PoolPlan]) -> list[PoolPlan]:
@@ -148,7 +161,9 @@ def _with_last_ports(plans: list[PoolPlan]) -> list[PoolPlan]:
     found = []
     for plan in plans:
         ip, base = plan.config["ip"], plan.config["port_base"]
-        others = [other for other in plans if other is not plan and other.config["ip"] == ip]
+        others = [
+            other for other in plans if other is not plan and _address(other.config) == _address(plan.config)
+        ]
         above = [other for other in others if other.config["port_base"] >= base]
         upper = min(above, key=lambda other: other.config["port_base"], default=None)
         last = plan.config.get("port_last", _PORT_LAST)

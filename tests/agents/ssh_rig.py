@@ -24,6 +24,7 @@ class SshRig(Rig):
         self.hosts_file.write_text(
             "\n".join(server.table(self.home(server)) for server in servers), encoding="utf-8"
         )
+        self.set("pools", {"local": {"provider": "ssh", "ssh": {"hosts": str(self.hosts_file)}}})
 
     def home(self, server: SshServer) -> Path:
         """Where a host keeps everything."""

@@ -30,7 +30,6 @@ def test_the_settings_of_the_only_pool_are_one_pool(tmp_path: Path) -> None:
     (plan,) = plan_pools(Settings(data_dir=str(tmp_path), nodes=2, slots=5, node_port_base=9_500))
     assert plan.wish() == ConfigurePool("pool-local", 2, 5)
     assert (plan.config["port_base"], plan.config["provider"]) == (9_500, "process")
-    assert plan.config["container"] == {"image": "watchkeep/python:local"}
 
 
 def test_each_pool_is_configured_and_gets_a_provisioner(tmp_path: Path) -> None:
@@ -68,6 +67,13 @@ def test_pools_on_one_address_get_ports_apart(tmp_path: Path) -> None:
     assert ranges == [(8_082, 10_081), (10_082, 65_535), (8_082, 65_535)]
 
 
+def test_machines_of_their_own_share_no_ports(tmp_path: Path) -> None:
+    """A pool whose nodes live on hosts of a file begins where every pool does, and what `ssh` says is handed on."""
+    plans = plan_pools(_settings(tmp_path, a={}, b={"provider": "ssh", "ssh": {"hosts": "hosts.toml"}}))
+    assert [plan.config["port_base"] for plan in plans] == [8_082, 8_082]
+    assert plans[1].config["ssh"] == {"hosts": "hosts.toml"}
+
+
 def test_a_provisioner_of_a_pool_that_is_gone_is_told_nothing(tmp_path: Path) -> None:
     """What an earlier `up` wrote for a pool that the settings no longer have is taken away."""
     plan_children(_settings(tmp_path, a={}, b={}), None, demo=False)
@@ -84,6 +90,7 @@ def test_a_provisioner_of_a_pool_that_is_gone_is_told_nothing(tmp_path: Path) ->
             {"a": {"slots": 0}},
             "pools.a: nodes 3 or slots 0 out of range; allowed: 0 to 60000 nodes, 1 to 10000 slots.",
         ),
+        ({"a": {"port_base": "x"}}, "pools.a.port_base = 'x' is not allowed; allowed is a whole number."),
         ({"a b": {}}, "pools.a b: pool 'a b' is not a name"),
         (
             {"a": {"prefix": "x"}},

@@ -273,15 +273,7 @@ class _Pools:
     def node(self, pool: str, port: int, *, spare: bool = False) -> None:
         """A node of the pool registers."""
         order = self.append(
-            e.NodeOrdered(
-                term=0,
-                based_on=self.state.offset,
-                policy=-1,
-                pool=pool,
-                slots=4,
-                port_floor=1,
-                spare=spare,
-            )
+            e.NodeOrdered(term=0, based_on=0, policy=-1, pool=pool, slots=4, port_floor=1, spare=spare)
         )
         claim, at = f"claim-{port}", e.Position(0, port)
         self.append(
