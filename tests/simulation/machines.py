@@ -249,6 +249,17 @@ class Copy(Process):
         elif self.behaviour != "mute":
             self.after(self.loop.chance.randint(20, 1_500), self._beat)
 
+    def pause(self) -> None:
+        """SIGSTOP; what it could beat until now is over."""
+        super().pause()
+        self.disturbed_ms = self.loop.now_ms
+
+    def resume(self) -> None:
+        """SIGCONT, whoever stopped it."""
+        if self.paused:
+            self.disturbed_ms = self.loop.now_ms
+        super().resume()
+
     def _beat(self) -> None:
         if self.hung:
             self.after(BEAT_EVERY_MS, self._beat)
