@@ -15,6 +15,26 @@ def orders_for(state: State, reporter: str, *, topic_id: str) -> Orders | None:
     return None if row is None else _node_orders(state, row, topic_id)
 
 
+def newest_unnamed(state: State, reporter: str) -> int:
+    """The newest generation that a node would have and its orders do not name, 0 if there is none.
+
+    Only a report that was computed from orders as new as that says that it does not run; orders that were written
+    before it was placed do not, even if they read the same: it may have been stopped before any named it.
+    """
+    row = state.nodes.get(reporter)
+    if row is None or row.status != "active":
+        return 0
+    unnamed = 0
+    for key in state.apps_of_node.get(reporter, ()):
+        app = state.apps[key]
+        order = _app_order(row, app)
+        if app.lineage == row.lineage and holds_slot(app) and (order is None or order.generation != app.generation):
+            unnamed = max(unnamed, app.generation)
+        if app.standby is not None and has_standby_on(app, row) and order is None:
+            unnamed = max(unnamed, app.standby.generation)
+    return unnamed
+
+
 def _node_orders(state: State, row: NodeRow, topic_id: str) -> NodeOrders:
     apps = sorted(state.apps_of_node.get(row.node, ())) if row.status == "active" else []
     return NodeOrders(

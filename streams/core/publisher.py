@@ -12,7 +12,7 @@ from sdk.contract.orders import Orders
 from sdk.contract.topics import Topics, partition_of
 from streams.core import monotonic
 from streams.core.appender import Appender
-from tables.orders import orders_for, reporters_touched
+from tables.orders import newest_unnamed, orders_for, reporters_touched
 from tables.state import State
 
 #: Orders that were not read back within this time are written again, ms.
@@ -75,13 +75,15 @@ class Publisher:
         if wanted is None:
             return True
         standing = self._standing.get(reporter)
-        if standing is not None and _same(standing, wanted):
+        needed = newest_unnamed(self._state, reporter)
+        if standing is not None and _same(standing, wanted) and standing.as_of >= needed:
             self._flight.pop(reporter, None)
             return True
         if standing is not None and standing.topic_id == wanted.topic_id and standing.as_of > wanted.as_of:
             return False
         flying = self._flight.get(reporter)
-        if flying is not None and _same(flying[0], wanted) and now_ms - flying[1] < AGAIN_MS:
+        is_flying = flying is not None and _same(flying[0], wanted) and flying[0].as_of >= needed
+        if flying is not None and is_flying and now_ms - flying[1] < AGAIN_MS:
             return False
         self._flight[reporter] = (wanted, now_ms)
         put = self._appender.put(

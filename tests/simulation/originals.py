@@ -120,8 +120,8 @@ class SimBridge:
         worker.after(int(PASS_EVERY_S * 1000), self._pass)
         if self._is_asking:
             return
-        wanted = self._bridge.wanted()
-        if not (worker.planning.leads and wanted.sources):
+        wanted = self._bridge.wanted() if worker.planning.leads and worker.state.bridged else None
+        if wanted is None or not wanted.sources:
             self._bridge.forget()
             worker.ticker.note_bridged(0, 0)
             return
