@@ -17,7 +17,7 @@ from streams.log_source import LogSource, Place, ProgressCallback, fold_entry, n
 from streams.reading import Views, read_views
 from tables.invariants import check_invariants
 from tables.state import State
-from tables.views import ViewKey, all_views, content_of, render
+from tables.views import ViewKey, all_views, content_of, render, view_keys
 
 #: How often differences are looked at again, and the pause before: a row that was not acknowledged is written
 #: again after 8 s at most.
@@ -91,6 +91,10 @@ class Comparison:
         self._settled: dict[ViewKey, bytes] = {}
         self._later: dict[int, dict[ViewKey, bytes]] = {}
         self._unreadable: set[ViewKey] = set()
+        #: What the view lacks at `progress`, and the rows that changed since: a row that was dropped meanwhile may be
+        #: gone from the view before its progress says so.
+        self._missing: dict[ViewKey, str] = {}
+        self._changed_since: set[tuple[str, str]] = set()
         for view, value in views.rows.items():
             self._sort(view, value)
 
@@ -129,6 +133,10 @@ class Comparison:
                 f"the view is complete up to offset {self._progress}, but the log ends at {self._end - 1}: "
                 "the log was cut"
             )
+        newer = {view for table, key in self._changed_since for view in view_keys(self.state, table, key)}
+        for view, text in self._missing.items():
+            if view not in newer:
+                self._differs(view, text)
         for fault in check_invariants(self.state):
             self._found[f"invariant {fault}"] = f"as of offset {self.state.offset}: {fault}"
         return dict(sorted(self._found.items()))
@@ -144,7 +152,8 @@ class Comparison:
             fault = (
                 "its newest record is unreadable" if view in self._unreadable else "it is missing in the view"
             )
-            self._differs(view, f"the log has it as of offset {self.state.offset}, but {fault}")
+            self._missing[view] = f"the log has it as of offset {self.state.offset}, but {fault}"
+        self._changed_since = self.state.listen()
 
     def _compare_row(self, view: ViewKey, content: bytes, rendered: bytes | None) -> None:
         self.compared += 1
