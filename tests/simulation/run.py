@@ -246,7 +246,7 @@ def _ask_for_services(world: World) -> str:
     for app, row in sorted(state.apps.items()):
         for service in unmet_needs(state, row) if row.pending_reason.startswith("waits for") else ():
             needed = state.apps.get(service)
-            if needed is None or needed.phase in ("stopped", "finished"):
+            if needed is None or not needed.wanted:
                 world.ask(RunApp(AppSpec(service, ["beats"])))
                 waiting = f"{app} waits for {service}"
     return waiting
