@@ -236,8 +236,9 @@ class World:
 
     def mend_topics(self) -> None:
         """They are served again."""
-        self.topics_cut = False
-        self.topics_disturbed_at.append(self.loop.now_ms)
+        if self.topics_cut:
+            self.topics_cut = False
+            self.topics_disturbed_at.append(self.loop.now_ms)
 
     def park(self, *, down_ms: int, up_ms: int) -> None:
         """`down`: workers and provisioner are told to stop; `up` after that."""
