@@ -28,7 +28,11 @@ def newest_unnamed(state: State, reporter: str) -> int:
     for key in state.apps_of_node.get(reporter, ()):
         app = state.apps[key]
         order = _app_order(row, app)
-        if app.lineage == row.lineage and holds_slot(app) and (order is None or order.generation != app.generation):
+        if (
+            app.lineage == row.lineage
+            and holds_slot(app)
+            and (order is None or order.generation != app.generation)
+        ):
             unnamed = max(unnamed, app.generation)
         if app.standby is not None and has_standby_on(app, row) and order is None:
             unnamed = max(unnamed, app.standby.generation)
