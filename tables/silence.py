@@ -237,6 +237,7 @@ class PartitionWatch:
 
     def _close_sessions(self, offset: int, bridged: int, policy: Policy) -> None:
         ring = self._ring
+        unvouched: list[str] = []
         while ring and ring[0][0] < self.clock_ms:
             _, source = heapq.heappop(ring)
             session = self.sessions.get(source)
@@ -250,8 +251,11 @@ class PartitionWatch:
             bridging = session.bridging
             if bridging is not None and not bridging.is_over:
                 left_ms = self.bridges.left_ms(bridging, policy)
-                if left_ms >= 0 or bridged < bridging.expectation:
-                    heapq.heappush(ring, (self.clock_ms + max(left_ms, 0), source))
+                if left_ms >= 0:
+                    heapq.heappush(ring, (self.clock_ms + left_ms, source))
+                    continue
+                if bridged < bridging.expectation:
+                    unvouched.append(source)
                     continue
                 due = max(due, self.clock_ms + left_ms)
             self.silent[source] = Verdict(
@@ -261,6 +265,9 @@ class PartitionWatch:
                 silent_ms=self.clock_ms - session.last_ms,
                 postponed_ms=due - session.last_ms - policy.silence_limit_ms,
             )
+        for source in unvouched:
+            # For the next tick, also if it is of the same moment: of two writers only one is a bridge.
+            heapq.heappush(ring, (self.clock_ms - 1, source))
 
     # --- checkpoint ---------------------------------------------------------------------------------
 

@@ -244,3 +244,13 @@ def test_ticks_of_a_bridge_that_did_not_know_close_nothing() -> None:
         for number in range(1, 60):
             watch.apply(number, number * 250, Tick("w", number, bridged), Policy())
         assert (_SOURCE in watch.silent) is closes
+
+
+def test_two_ticks_of_one_moment_are_enough_if_one_is_a_bridges() -> None:
+    """Another worker's tick just before it, at the same time, does not hide it."""
+    watch = PartitionWatch(0, begin=0)
+    watch.apply(0, 0, Beat(_SOURCE, 0, 1, 0, 15), Policy())
+    for number in range(1, 60):
+        watch.apply(2 * number - 1, number * 250, Tick("other", number), Policy())
+        watch.apply(2 * number, number * 250, Tick("bridge", number, 15), Policy())
+    assert _SOURCE in watch.silent
