@@ -66,9 +66,13 @@ def is_beat(value: object, source: str, epoch: int) -> bool:
 
 def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy) -> str:
     # An app whose first report is late already was never seen beating: the report is all there is.
+    last = records[event.until_offset].value
     for at in range(min(event.from_offset + 1, event.until_offset), event.until_offset + 1):
         report = records[at].value
         if not isinstance(report, Report):
+            continue
+        if isinstance(last, Report) and report.reporter == last.reporter and report.registration < last.registration:
+            # A ghost of the same node, whom nobody believes any more.
             continue
         for entry in report.apps:
             if entry.app != event.source or entry.generation != event.epoch:
