@@ -167,6 +167,7 @@ def _order_nodes(plan: Plan, row: PoolRow) -> None:
                 replaces=node,
                 replaces_lineage=state.nodes[node].lineage if node else 0,
                 spare=number >= count,
+                place=number + 1,
                 wake_ms=register_within_ms(state, row),
             )
         )

@@ -177,6 +177,8 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
         return "the pool is at its maximum"
     if event.replaces and is_node_paused(state, event.replaces):
         return f"the watch over {event.replaces} is paused"
+    if event.place and (event.pool, event.based_on, event.place) in state.order_places:
+        return "it was ordered before"
     state.put(
         "orders",
         str(meta.offset),
@@ -190,6 +192,8 @@ def _node_ordered(state: State, event: NodeOrdered, meta: "Meta") -> str:
             replaces_lineage=event.replaces_lineage,
             wake=wake_of(event.wake_ms, meta),
             spare=event.spare,
+            based_on=event.based_on,
+            place=event.place,
         ),
     )
     return ""

@@ -107,6 +107,9 @@ class OrderRow(_Row, frozen=True):
     #: Its node is to stand by; once it was taken, the offset of the `SpareTaken`.
     spare: bool = False
     taken_at: int = 0
+    #: What tells it from a second record of the same order; see `NodeOrdered`.
+    based_on: int = -1
+    place: int = 0
 
     @property
     def serves_from(self) -> int:

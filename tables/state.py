@@ -53,6 +53,8 @@ class State(Tables):
         self.open_orders: set[int] = set()
         self.node_of_order: dict[int, str] = {}
         self.orders_of_pool: dict[str, set[int]] = {}
+        #: Pool, `based_on` and `place` of every order that names its place.
+        self.order_places: set[tuple[str, int, int]] = set()
         #: Dead node and its lineage -> latest order that replaces it.
         self.replacement: dict[tuple[str, int], int] = {}
         #: Node -> grants that room is kept for there.
@@ -147,6 +149,8 @@ class State(Tables):
 
     def _index_order(self, row: OrderRow) -> None:
         self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
+        if row.place:
+            self.order_places.add((row.pool, row.based_on, row.place))
         node = self.node_of_order.get(row.order)
         if node is not None:
             self._open_or_close_node(self.nodes[node])

@@ -45,6 +45,9 @@ class NodeOrdered(_Decision, frozen=True, kw_only=True):
     replaces_lineage: Whole = 0
     #: It is to stand by without apps until it is taken.
     spare: bool = False
+    #: Which of the nodes that were ordered at `based_on` for this pool, from 1 on: a second record of it is dropped.
+    #: 0 where the writer did not say.
+    place: Whole = 0
 
 
 class NodeOrderWithdrawn(_Decision, frozen=True, kw_only=True):

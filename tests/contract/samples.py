@@ -165,6 +165,7 @@ EVENTS: dict[str, e.Event] = {
     ),
     "node-ordered-plain": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1),
     "node-ordered-spare": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1, spare=True),
+    "node-ordered-place": e.NodeOrdered(**_BASIS, pool="pool-home", slots=4, port_floor=1, place=2),
     "node-order-withdrawn": e.NodeOrderWithdrawn(**_FULL, order=7, pool="pool-home", reason="late"),
     "node-declared-down": e.NodeDeclaredDown(
         **_FULL, node=_NODE, registration=9, reason="silent", destroy=True

@@ -71,7 +71,11 @@ def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, poli
         report = records[at].value
         if not isinstance(report, Report):
             continue
-        if isinstance(last, Report) and report.reporter == last.reporter and report.registration < last.registration:
+        if (
+            isinstance(last, Report)
+            and report.reporter == last.reporter
+            and report.registration < last.registration
+        ):
             # A ghost of the same node, whom nobody believes any more.
             continue
         for entry in report.apps:

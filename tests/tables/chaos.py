@@ -263,7 +263,10 @@ class Chaos:
         )
 
     def _spare_ordered(self) -> e.Event:
-        return e.NodeOrdered(**self._basis(), pool=self._pool(), slots=3, port_floor=1, spare=True)
+        place = self.rng.choice((0, 0, 1, 2))
+        return e.NodeOrdered(
+            **self._basis(), pool=self._pool(), slots=3, port_floor=1, spare=True, place=place
+        )
 
     def _spare_taken(self) -> e.Event:
         node, dead = self._node(), self.rng.choice(("", self._node()))

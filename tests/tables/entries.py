@@ -87,6 +87,7 @@ def indexes_of(state: State) -> dict[str, Any]:
         "bridged": state.bridged,
         "node_of_order": state.node_of_order,
         "orders_of_pool": state.orders_of_pool,
+        "order_places": state.order_places,
         "replacement": state.replacement,
         "grants_of_node": {node: grants for node, grants in state.grants_of_node.items() if grants},
         "waking": state.waking,
