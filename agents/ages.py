@@ -60,8 +60,9 @@ def take_topics(turn: Turn, counts: dict[str, int]) -> None:
 def _settle(turn: Turn, thing: Thing, unread_ms: int) -> None:
     """Leave out the time in which nothing could be read, and give its client time to be back."""
     orders = turn.state.orders
-    assert isinstance(orders, NodeOrders)
+    # Adopted before its orders were read, or let go with them: nobody judges it now, and who does later begins here.
+    limit_ms = orders.silence_limit_ms if isinstance(orders, NodeOrders) else SETTLING_MS
     since_ms = min(thing.since_ms + unread_ms, turn.now_ms)
-    wanted_ms = turn.now_ms + SETTLING_MS - orders.silence_limit_ms - since_ms
+    wanted_ms = turn.now_ms + SETTLING_MS - limit_ms - since_ms
     gained_ms = min(max(wanted_ms, 0), SETTLING_IN_ALL_MS - thing.settled_ms)
     turn.change(thing.key, since_ms=since_ms + gained_ms, settled_ms=thing.settled_ms + gained_ms)

@@ -1,5 +1,7 @@
 """Apps that beat into a topic with the original heartbeat client, as their agent judges them."""
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,6 +160,20 @@ def test_after_an_outage_clients_get_time_to_come_back() -> None:
     assert not rig.is_late
     rig.live(2 * _READ_MS)
     assert rig.is_late
+
+
+def test_a_reading_without_orders_makes_nobody_old() -> None:
+    """Adopted before orders were read, or let go with them: after an outage its time begins anew."""
+    rig = Watched()
+    rig.begin()
+    rig.state = copy.copy(rig.state)
+    rig.state.orders = None
+
+    rig.wait(30_000)
+    rig.give(i.TopicsRead({_TOPIC: rig.count}))
+
+    assert rig.now_ms - rig.state.things[_APP].since_ms < _READ_MS
+    assert not rig.is_late
 
 
 def test_settling_is_bounded() -> None:
