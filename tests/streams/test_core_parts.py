@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import pytest
 
 from sdk.contract.codec import DecodeError, decode_orders, encode_orders
+from sdk.contract.events import AppStopRequested
 from sdk.contract.orders import NodeOrders
 from sdk.contract.topics import Topics
 from streams.core.appender import Appender
@@ -82,6 +83,28 @@ def test_orders_overwritten_by_an_old_leader_are_written_again(log: Log, appende
     orders = cast("NodeOrders", decode_orders("node-127.0.0.1_8082", again.value))
     assert [app.app for app in orders.apps] == ["application-a"]
     assert orders.as_of == log.state.offset
+
+
+def test_orders_are_written_anew_for_what_was_stopped_before_any_named_it(
+    log: Log, appender: FakeAppender
+) -> None:
+    """They read as before, but only a report on newer ones says that the copy does not run."""
+    publisher = _publisher(log.state, appender)
+    publisher.publish()
+    _read_all_back(publisher, appender)
+    generation = log.add_app("application-b", "node-127.0.0.1_8082", running=False)
+    log.add(AppStopRequested("request-stop", "application-b"))
+
+    publisher.publish()
+
+    (again,) = appender.take()
+    assert again.value is not None
+    orders = cast("NodeOrders", decode_orders("node-127.0.0.1_8082", again.value))
+    assert [app.app for app in orders.apps] == ["application-a"]
+    assert orders.as_of >= generation
+    publisher.read_back(again.key, again.value)
+    publisher.publish()
+    assert appender.take() == []
 
 
 def test_orders_with_a_higher_as_of_are_never_overwritten(log: Log, appender: FakeAppender) -> None:

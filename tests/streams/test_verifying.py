@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from sdk.contract.events import SourceFellSilent, SourceForgotten
 from streams.log_source import fold_entry
 from streams.reading import Views
 from streams.verifying import Comparison
@@ -54,6 +55,19 @@ def test_verify_compares_newer_rows_as_of_when_they_were_written(log: Log) -> No
     log.add_app("application-b", "node-127.0.0.1_8082")
 
     assert compare(log, views) == {}
+
+
+def test_verify_knows_that_a_row_dropped_later_may_be_gone(log: Log) -> None:
+    """A source that was forgotten after `progress` is no difference, one that stands is."""
+    for source in ("service-gone", "service-here"):
+        offset = log.add_lone(source)
+        log.add(SourceFellSilent(source, "lone", 0, "topic-id", 0, offset, offset + 9, 10_001, 10_000))
+    views = published(log)
+    log.add(SourceForgotten("request-forget", "service-gone"))
+    for source in ("service-gone", "service-here"):
+        del views.rows[ViewKey("platform", f"sources/{source}")]
+
+    assert list(compare(log, views)) == ["platform sources/service-here"]
 
 
 def test_verify_names_the_field_that_differs(log: Log) -> None:

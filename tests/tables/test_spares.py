@@ -19,6 +19,7 @@ from tables.decide import decide
 from tables.pools import is_takeable, nodes_in_pool, nodes_max, spares_in_pool, spares_of
 from tables.registries import node_db
 from tables.rows import NodeRow
+from tests.streams.logs import Log
 from tests.tables.chaos import planned_log, wild_log
 from tests.tables.entries import Entry, fold_entry, saved_and_loaded
 from tests.tables.virtual import POOL
@@ -317,3 +318,29 @@ def test_a_spare_is_taken_once(seed: int) -> None:
             assert not fold_entry(copy, entry).accepted
         for row in state.orders.values():
             assert not (row.spare and row.taken_at)
+
+
+def test_a_second_record_of_an_order_does_not_count() -> None:
+    """Also not where the pool ought to have more by then; the next of the same batch does."""
+    log = Log()
+    log.start(nodes=1)
+    log.add(e.PoolConfigured("request-2", "pool-local", 4, 4))
+
+    def order(place: int, *, accepted: bool = True) -> None:
+        log.add(
+            e.NodeOrdered(
+                term=log.term,
+                based_on=9,
+                policy=-1,
+                pool="pool-local",
+                slots=4,
+                port_floor=1,
+                place=place,
+            ),
+            accepted=accepted,
+        )
+
+    order(1)
+    order(1, accepted=False)
+    order(2)
+    assert log.outcomes[-2].dropped == "it was ordered before"
