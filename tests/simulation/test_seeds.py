@@ -32,7 +32,7 @@ def test_seeds_by_the_thousand() -> None:
 
 def test_failure_when_several_processes_look() -> None:
     """The first failure told is that of the lowest seed, whoever finds one first."""
-    mutant = "terms"
+    mutant = "agent drains before it judges"
     one = next(done.verdict for done in run_seeds(range(1, 9), mutant=mutant) if done.verdict.checker)
     two = next(done.verdict for done in run_seeds(range(1, 9), mutant=mutant, jobs=2) if done.verdict.checker)
 
