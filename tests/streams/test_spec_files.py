@@ -75,7 +75,7 @@ def test_a_file_becomes_specs() -> None:
         ("slots = 2", 'beats = "pump"', "line 5, beats: copies cannot be told apart in one topic; allowed: with"),
         ('kind = "service"', 'beats = "watchkeep.events.v1"', "line 12, beats: watchkeep.events.v1 is a topic of"),
         ('kind = "service"', 'driver = "docker"\ndocker.picture = "a"', "docker.picture: unknown; allowed:"),
-        ('kind = "service"', 'heartbeat = "tcp"', "line 12, heartbeat: Invalid enum value 'tcp'; allowed: sdk,"),
+        ('kind = "service"', 'heartbeat = "tcp"', "line 12, heartbeat: 'tcp' is unknown; allowed: sdk,"),
         ('kind = "service"', 'heartbeat = "http"', "line 10, http: heartbeat = 'http' needs this table, such as"),
         ('kind = "service"', "http = { port = 80 }", "line 12, http: is for heartbeat = 'http', not for 'sdk'."),
         ('kind = "service"', "readiness = { prot = 80 }", "line 12, readiness.prot: unknown; allowed: path, port,"),
