@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,15 +43,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
 @pytest.fixture(scope="session")
 def docker_daemon() -> Iterator[Daemon]:
     """Return a real docker daemon with an image of this machine's Python; skip, and say why, where none can be had."""
-    from tests.docker.daemon import NoDaemonError, start_daemon
+    from tests.docker.daemon import NoDaemonError, running_daemon
 
-    try:
-        daemon, is_ours = start_daemon()
-    except NoDaemonError as error:
-        pytest.skip(f"no docker daemon: {error}")
-    yield daemon
-    if is_ours:
-        daemon.stop()
+    with ExitStack() as stack:
+        try:
+            daemon = stack.enter_context(running_daemon())
+        except NoDaemonError as error:
+            pytest.skip(f"no docker daemon: {error}")
+        yield daemon
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ _PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "docker-daemon"
 #: An installation, a start and some room.
 _START_WITHIN_S = 420
 _CLONE_NEWNET = 0x4000_0000
+#: Locked by every process that uses the daemon; holds a line if one of them started it.
+_USERS = Path(tempfile.gettempdir()) / "watchkeep-docker-tests.lock"
 
 
 class NoDaemonError(RuntimeError):
@@ -45,13 +49,13 @@ class Daemon(NamedTuple):
             finally:
                 _enter(libc, home.fileno())
 
-    def stop(self) -> None:
-        """Stop it, with all its containers."""
-        subprocess.run([str(_PROGRAM), "stop"], check=False, timeout=120)
 
+@contextmanager
+def running_daemon() -> Iterator[Daemon]:
+    """A daemon with an image of this machine's Python.
 
-def start_daemon() -> tuple[Daemon, bool]:
-    """A daemon with an image of this machine's Python, and whether it was started just now.
+    Several processes may run tests at the same time: one of them starts it, and the last one that leaves stops it,
+    unless it was there before all of them.
 
     Raises:
         NoDaemonError: there is none.
@@ -59,17 +63,31 @@ def start_daemon() -> tuple[Daemon, bool]:
     space, host = subprocess.run(
         [str(_PROGRAM), "where"], check=True, capture_output=True, text=True
     ).stdout.split()
-    daemon = Daemon(host, space)
-    was_there = _answers(host)
-    if not was_there:
-        done = subprocess.run(
-            [str(_PROGRAM), "start"], check=False, capture_output=True, text=True, timeout=_START_WITHIN_S
-        )
-        if done.returncode:
-            raise NoDaemonError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
-    if not is_current(IMAGE, host):
-        build(IMAGE, host)
-    return daemon, not was_there
+    with _USERS.open("a+") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        if not _answers(host):
+            _start()
+            users.write("ours\n")
+            users.flush()
+        if not is_current(IMAGE, host):
+            build(IMAGE, host)
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield Daemon(host, space)
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if users.seek(0, os.SEEK_END):
+            users.truncate(0)
+            subprocess.run([str(_PROGRAM), "stop"], check=False, timeout=120)
+
+
+def _start() -> None:
+    done = subprocess.run(
+        [str(_PROGRAM), "start"], check=False, capture_output=True, text=True, timeout=_START_WITHIN_S
+    )
+    if done.returncode:
+        raise NoDaemonError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
 
 
 def _answers(host: str) -> bool:
