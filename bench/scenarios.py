@@ -22,7 +22,8 @@ from sdk.contract.requests import ConfigurePool
 from streams.local.rig import POOL, active_nodes, is_running
 from streams.local.rig_log import Seen
 from tables.pools import is_takeable, spares_of
-from tables.state import State, holds_slot, used_slots
+from tables.questions import used_slots
+from tables.state import State, holds_slot
 
 #: A round that takes longer has failed.
 HEALED_WITHIN_S: Final = 60.0

@@ -16,10 +16,11 @@ import msgspec
 from sdk.contract.events import Event
 from sdk.contract.running import HttpCheck
 from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
+from tables.questions import used_slots
 from tables.registries import watched_services
 from tables.room import need_of
 from tables.rows import AppRow, NodeRow, OrderRow
-from tables.state import State, is_hosted, is_order_open, used_slots
+from tables.state import State, is_hosted, is_order_open
 from tables.views import Monitored, app_status, monitor, node_status
 
 _MINUTE_S = 60

@@ -17,9 +17,10 @@ from tables.needs import urgency
 from tables.pauses import is_app_paused
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
+from tables.questions import may_replace
 from tables.room import NOTHING, need_of
 from tables.rows import AppRow
-from tables.state import is_hosted, may_replace, runs_once, waiting_words
+from tables.state import is_hosted, runs_once, waiting_words
 
 Reason = Literal["new", "failure", "node-down", "restart", "moved"]
 

@@ -15,9 +15,10 @@ from tables.decide_nodes import has_provisioner, nodes_kept, to_replace
 from tables.fold_grants import is_new_to
 from tables.plan import Plan
 from tables.pools import is_takeable, nodes_max, spares_of
+from tables.questions import is_kept
 from tables.room import NOTHING, UNBOUNDED, Need, capacity_of, need_of_grant
 from tables.rows import GrantRow, PoolRow
-from tables.state import State, is_kept
+from tables.state import State
 
 
 class _Hope(msgspec.Struct):

@@ -5,8 +5,9 @@ from typing import Literal
 from sdk.contract.events import AppLeftPending, AppPrepared, AppStandbyDropped
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
+from tables.questions import has_standby_on
 from tables.rows import AppRow
-from tables.state import State, has_standby_on, wants_away
+from tables.state import State, wants_away
 
 
 def decide_move(plan: Plan, row: AppRow) -> None:

@@ -36,18 +36,10 @@ from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.needs import need_fault
 from tables.pauses import is_app_paused
+from tables.questions import granted_room, may_replace, taken_on
 from tables.room import capacity_of, need_of, placed_spec_of
 from tables.rows import AppRow
-from tables.state import (
-    State,
-    granted_room,
-    holds_slot,
-    is_hosted,
-    may_replace,
-    runs_once,
-    taken_on,
-    waiting_words,
-)
+from tables.state import State, holds_slot, is_hosted, runs_once, waiting_words
 
 if TYPE_CHECKING:
     from tables.fold import Meta

@@ -20,9 +20,10 @@ from tables.fold_moves import takes_apps
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.pools import nodes_max
+from tables.questions import is_kept, taken_on
 from tables.room import capacity_of, need_of, need_of_grant
 from tables.rows import AppRow, GrantRow
-from tables.state import State, is_kept, taken_on
+from tables.state import State
 
 if TYPE_CHECKING:
     from tables.fold import Meta

@@ -23,9 +23,10 @@ from sdk.contract.events import (
 )
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
+from tables.questions import has_standby_on, taken_on
 from tables.room import capacity_of, need_of
 from tables.rows import AppRow, NodeRow, Standby, Wake
-from tables.state import State, has_standby_on, is_hosted, runs_once, taken_on, wants_away
+from tables.state import State, is_hosted, runs_once, wants_away
 
 if TYPE_CHECKING:
     from tables.fold import Meta

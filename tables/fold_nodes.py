@@ -20,8 +20,9 @@ from sdk.contract.events import (
 from sdk.contract.ids import node_id, split_node_id
 from tables.pauses import is_node_paused
 from tables.pools import nodes_in_pool, nodes_max, spares_in_pool
+from tables.questions import has_standby_on
 from tables.rows import ONLY, NodeRow, OrderRow, PoolRow, Wake
-from tables.state import State, has_standby_on, holds_slot, is_order_open
+from tables.state import State, holds_slot, is_order_open
 
 if TYPE_CHECKING:
     from tables.fold import Meta

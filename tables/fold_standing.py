@@ -9,8 +9,9 @@ from sdk.contract.events import Event, NodeCordoned, NodeQuarantined, NodeReleas
 from tables.fold_nodes import is_empty, term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.pools import nodes_in_pool
+from tables.questions import is_unreliable
 from tables.rows import NodeRow
-from tables.state import State, is_unreliable
+from tables.state import State
 
 if TYPE_CHECKING:
     from tables.fold import Meta

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from sdk.contract.policy import check_policy
 from sdk.contract.specs import needed_services
 from tables.fold_apps import TRANSITIONS
+from tables.questions import taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
 from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
-from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of, taken_on
+from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of
 
 
 def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list[str]:

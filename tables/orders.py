@@ -2,9 +2,10 @@
 
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, Orders, PoolOrders
 from sdk.contract.specs import AppSpec
+from tables.questions import has_standby_on, is_order_wanted
 from tables.room import placed_spec_of
 from tables.rows import AppRow, NodeRow
-from tables.state import State, has_standby_on, holds_slot, is_order_wanted, nodes_of
+from tables.state import State, holds_slot, nodes_of
 
 
 def orders_for(state: State, reporter: str, *, topic_id: str) -> Orders | None:

@@ -5,9 +5,10 @@ from typing import TypedDict
 from sdk.contract.events import Decision, NodeOrdered, SpareTaken
 from sdk.contract.specs import AppSpec
 from tables.candidates import Candidates
+from tables.questions import granted_room, taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant
 from tables.rows import AppRow
-from tables.state import State, granted_room, taken_on
+from tables.state import State
 from tables.witness import Witness
 
 

@@ -5,8 +5,9 @@ from typing import Literal
 import msgspec
 
 from tables.decide_nodes import replacing_order
+from tables.questions import used_slots
 from tables.rows import AppRow, NodeRow
-from tables.state import State, holds_slot, is_hosted, used_slots
+from tables.state import State, holds_slot, is_hosted
 from tables.views import Monitored, app_status, monitor
 
 

@@ -8,8 +8,9 @@ than early.
 from typing import cast
 
 from sdk.contract.events import TimerFired
+from tables.questions import is_gone
 from tables.rows import Wake
-from tables.state import Key, State, is_gone, is_order_open
+from tables.state import Key, State, is_order_open
 
 #: Largest step of the clock in one turn. Source: DESIGN 5; the loop turns several times a second.
 STEP_MAX_MS = 1_000

@@ -21,7 +21,7 @@ from sdk.deployer import (
     get_list_of_active_node,
 )
 from streams.local.rig import BEATING, Rig
-from tables.state import used_slots
+from tables.questions import used_slots
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
 

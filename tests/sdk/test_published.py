@@ -4,7 +4,8 @@ import msgspec
 
 from sdk.contract.requests import RequestNode
 from sdk.published import Published
-from tables.state import State, used_slots
+from tables.questions import used_slots
+from tables.state import State
 from tables.views import all_views, encode_progress
 from tests.tables.world import begin
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sdk.contract.events import AppPlaced, NodeDeclaredDown, NodeOrdered, PlannerStarted
 from tables.decide import decide
 from tables.pools import nodes_in_pool, nodes_max
-from tables.state import State, used_slots
+from tables.questions import used_slots
+from tables.state import State
 from tests.tables.chaos import planned_log
 from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
 

@@ -11,7 +11,8 @@ from sdk.contract.specs import AppSpec
 from tables.admit import admit
 from tables.decide import decide
 from tables.invariants import check_invariants
-from tables.state import State, used_slots
+from tables.questions import used_slots
+from tables.state import State
 from tests.tables.chaos import planned_log
 from tests.tables.entries import Entry, FakeWitness, fold_entry, saved_and_loaded
 from tests.tables.virtual import POOL

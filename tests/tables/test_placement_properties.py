@@ -13,9 +13,10 @@ from tables.decide import decide
 from tables.fold_moves import takes_apps
 from tables.placement import Choice, choose_node
 from tables.plan import Plan
+from tables.questions import taken_on
 from tables.room import capacity_of
 from tables.rows import ONLY, AppRow, NodeRow, OrderRow, PolicyRow, PoolRow
-from tables.state import State, taken_on
+from tables.state import State
 from tables.witness import Load
 from tests.tables.entries import FakeWitness
 from tests.tables.plain_placement import Placed, choose_plainly

@@ -9,7 +9,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.requests import DrainNode, MoveApp, RestartApp, RunApp, StopApp
 from sdk.contract.specs import AppSpec
 from tables.decide import decide
-from tables.state import used_slots
+from tables.questions import used_slots
 from tables.views import app_status, monitor
 from tests.tables.world import World, begin
 
