@@ -31,7 +31,7 @@ from agents.containers import (
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.docker_calls import START_WITHIN_S, DockerCalls
 from agents.docker_execution import DockerExecution, start_in_container
-from agents.docker_plan import Place, plan_container
+from agents.docker_plan import Place, Surroundings, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
 from agents.work_files import remove_files, write_files
@@ -45,8 +45,8 @@ _LOOK_AGAIN_S = 0.02
 #: Lines kept of an app's log when its container goes.
 _LINES_KEPT = 2_000
 
-#: The URL under which a container on this network reaches the agent; ContainerError if there is none.
-Reach = Callable[[str], Awaitable[str]]
+#: What a container in this network finds around it; ContainerError if it cannot reach the agent.
+Reach = Callable[[str], Awaitable[Surroundings]]
 
 
 class Copy(msgspec.Struct):
@@ -155,11 +155,11 @@ class DockerDriver:
         self._copies[order.app] = copy
         self._write_book()
         try:
-            url = await self._reach(order.docker.network)
+            around = await self._reach(order.docker.network)
             if order.files:
                 write_files(self._work_of(order.app), order.files)
             plan = plan_container(
-                order, order.docker, self._place, agent_url=url, work=self._work_of(order.app)
+                order, order.docker, self._place, surroundings=around, work=self._work_of(order.app)
             )
             made = await self._calls.call(lambda it: it.run(plan), START_WITHIN_S)
         except OSError as error:

@@ -19,19 +19,22 @@ _LOG_OPTIONS = {"max-size": "4m", "max-file": "2"}
 #: Room for what an app with a read-only root writes to /tmp.
 _TMP_OPTIONS = "size=64m,mode=1777"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_USUAL_HOST = "unix:///var/run/docker.sock"
+#: Where a daemon listens that nobody told otherwise.
+USUAL_HOST = "unix:///var/run/docker.sock"
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
 class DockerContainers:
     """The daemon at `host`, or where DOCKER_HOST says, or at the usual socket."""
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", *, shares_pids: bool = True) -> None:
+        """Connect to it; without `shares_pids` its pids are of another namespace, and each is told as 0."""
         import docker
         from docker import errors
 
         self._errors: Any = errors
-        _check_socket(host or os.environ.get("DOCKER_HOST") or _USUAL_HOST)
+        self._shares_pids = shares_pids
+        _check_socket(host or os.environ.get("DOCKER_HOST") or USUAL_HOST)
         with self._plain_errors():
             if host:
                 self._client: Any = docker.DockerClient(base_url=host, timeout=ANSWER_WITHIN_S)
@@ -94,7 +97,7 @@ class DockerContainers:
             name=seen["Name"].removeprefix("/"),
             labels=seen["Config"]["Labels"] or {},
             status=status,
-            pid=state["Pid"],
+            pid=state["Pid"] if self._shares_pids else 0,
             exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
             out_of_memory=bool(state.get("OOMKilled")),
             network=seen["HostConfig"]["NetworkMode"],
@@ -156,7 +159,8 @@ class DockerContainers:
         """Pid and exit code."""
         with self._plain_errors():
             seen = self._api.exec_inspect(command)
-        return seen.get("Pid") or 0, None if seen["Running"] else seen["ExitCode"]
+        pid = seen.get("Pid") or 0
+        return pid if self._shares_pids else 0, None if seen["Running"] else seen["ExitCode"]
 
     def import_image(self, name: str, tar: Any, *, labels: dict[str, str], within_s: float) -> str:
         """Make an image of a file system as a tar; its id."""

@@ -79,7 +79,12 @@ class Rig:
             bootstrap = broker.bootstrap
         if bootstrap is None:
             port, controller_port = find_free_ports(2)
-            self.broker = LocalBroker(self.folder / "kafka", port=port, controller_port=controller_port)
+            self.broker = LocalBroker(
+                self.folder / "kafka",
+                port=port,
+                controller_port=controller_port,
+                bridge=str(settings.get("docker_bootstrap", "")),
+            )
             bootstrap = self.broker.bootstrap
         self.bootstrap = bootstrap
         self.prefix = f"rig-{uuid.uuid4().hex[:8]}"
