@@ -23,7 +23,6 @@ from agents import procfs
 from agents.containers import (
     Container,
     ContainerError,
-    DaemonAwayError,
     NoContainerError,
     Outcome,
     outcome_of,
@@ -104,11 +103,11 @@ class DockerDriver:
         return True
 
     async def adopt(self) -> list[Found]:
-        """What carries the labels of this node; if the daemon is away, what the book says runs."""
+        """What carries the labels of this node; if the daemon is away or ill, what the book says runs."""
         book = read_record(self._book, list[Copy], [])
         try:
             seen = await self._calls.call(lambda it: it.list_labelled(self._place.labels))
-        except DaemonAwayError:
+        except ContainerError:
             return await self._adopt_book(book)
         found = []
         for container in sorted(seen, key=lambda it: self._place.epoch_of(it)[1]):

@@ -25,7 +25,6 @@ from agents.containers import (
     ContainerError,
     ContainerPlan,
     Containers,
-    DaemonAwayError,
     Mount,
     NoContainerError,
     Outcome,
@@ -94,10 +93,10 @@ class DockerProvider:
         self._looking: asyncio.Task[None] | None = None
 
     async def adopt(self) -> list[Found]:
-        """Compare the book with what carries our labels; if the daemon is away, the book counts."""
+        """Compare the book with what carries our labels; if the daemon is away or ill, the book counts."""
         try:
             seen = await self._calls.call(lambda it: it.list_labelled(self._labels))
-        except DaemonAwayError:
+        except ContainerError:
             seen = None
         there = {self._order_of(it): it for it in seen or [] if it.is_alive}
         found = []
