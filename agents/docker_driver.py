@@ -34,6 +34,7 @@ from agents.docker_plan import Place, Surroundings, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
 from agents.work_files import remove_files, write_files
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder
 
 #: Between two looks at containers whose first process cannot be watched, or that were to be killed and live.
@@ -230,13 +231,15 @@ class DockerDriver:
         copy = self._living(app, generation)
         return copy.ip if copy is not None else ""
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> DockerExecution | None:
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> DockerExecution | None:
         """Inside the container, as its user, in its directory and with its environment."""
         copy = self._living(app, generation)
         if copy is None:
             return None
         try:
-            return await start_in_container(self._calls, copy.container, command)
+            return await start_in_container(self._calls, copy.container, command, terminal)
         except ContainerError as error:
             raise StartError(f"cannot start {command[0]!r:.200}: {error}") from None
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from agents.containers import Container, ContainerError, ContainerPlan, DaemonAwayError, NoContainerError
+from sdk.contract.frames import Terminal
 
 #: Patience with one answer of the daemon. A start takes 0.1 to 0.3 s, on an overloaded machine some seconds.
 ANSWER_WITHIN_S = 10.0
@@ -134,14 +135,20 @@ class DockerContainers:
             tail: bytes = self._api.logs(container, tail=lines)
         return tail
 
-    def execute(self, container: str, command: list[str]) -> tuple[str, socket.socket, bytes]:
+    def execute(
+        self, container: str, command: list[str], terminal: Terminal | None = None
+    ) -> tuple[str, socket.socket, bytes]:
         """Begin a command."""
+        has_terminal = terminal is not None
+        env = {"TERM": terminal.kind} if terminal is not None and terminal.kind else None
         with self._plain_errors():
-            made = self._api.exec_create(container, command, stdin=True)["Id"]
+            made = self._api.exec_create(container, command, stdin=True, tty=has_terminal, environment=env)[
+                "Id"
+            ]
             # The SDK's own start gives a socket that has lost what its HTTP library read ahead.
             answer = self._api._post_json(  # noqa: SLF001
                 self._api._url("/exec/{0}/start", made),  # noqa: SLF001
-                data={"Tty": False, "Detach": False},
+                data={"Tty": has_terminal, "Detach": False},
                 headers={"Connection": "Upgrade", "Upgrade": "tcp"},
                 stream=True,
             )
@@ -153,7 +160,16 @@ class DockerContainers:
             connection = socket.socket(fileno=os.dup(inner.fileno()))
             answer.close()
         connection.setblocking(False)
+        if terminal is not None:
+            with contextlib.suppress(ContainerError):
+                self.resize_command(made, terminal.rows, terminal.columns)
         return made, connection, early
+
+    def resize_command(self, command: str, rows: int, columns: int) -> None:
+        """Docker refuses a terminal without rows or columns."""
+        if rows and columns:
+            with self._plain_errors():
+                self._api.exec_resize(command, height=rows, width=columns)
 
     def look_up_command(self, command: str) -> tuple[int, int | None]:
         """Pid and exit code."""

@@ -23,7 +23,9 @@ from agents.execution import ProcessExecution, start_process
 from agents.limits import Limits
 from agents.spawner import ROOT, starting_environment
 from agents.state import Found
+from agents.terminals import start_in_terminal
 from agents.work_files import remove_files, write_files
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder
 
 #: Bound of waiting for killed processes to go. Source: DESIGN 8; what is left then hangs in the kernel.
@@ -168,7 +170,9 @@ class ProcessDriver:
         """Always the node's own."""
         return ""
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> ProcessExecution | None:
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> ProcessExecution | None:
         """Beside the app: in its directory, with its environment, within its limits, and gone when it is."""
         live = self._live.get(app)
         if live is None or live.copy.generation != generation:
@@ -180,7 +184,10 @@ class ProcessDriver:
         enter, doors = self._limits.join(app, generation, live.copy.address_mib)
         try:
             directory = work if work.is_dir() else ROOT
-            return await start_process(self._argv(command), directory=directory, env=env, enter=enter)
+            argv = self._argv(command)
+            if terminal is not None:
+                return await start_in_terminal(argv, terminal, directory=directory, env=env, enter=enter)
+            return await start_process(argv, directory=directory, env=env, enter=enter)
         finally:
             for door in doors:
                 os.close(door)
