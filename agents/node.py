@@ -108,7 +108,14 @@ async def create_drivers(
     # What the SDK asks for, so that an app which is a deployer needs no arguments either.
     platform = {"KAFKA_BOOTSTRAP_SERVERS": config.bootstrap, "WATCHKEEP_PREFIX": config.prefix}
     drivers: list[Driver] = [
-        ProcessDriver(directory, node=node, agent_url=door.url, limits=limits, platform=platform)
+        ProcessDriver(
+            directory,
+            node=node,
+            agent_url=door.url,
+            limits=limits,
+            platform=platform,
+            outlives_agent=config.is_replaced,
+        )
     ]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.

@@ -97,6 +97,7 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         secrets=pool.secrets or str(Path(pool.data_dir).resolve() / "secrets"),
         exec_token=str(Path(pool.exec_token).resolve()) if pool.exec_token else "",
         docker=_docker_of(pool),
+        is_replaced=pool.restart_agents,
     )
     path = directory / "agent.json"
     write_atomic(path, msgspec.json.encode(config))

@@ -104,6 +104,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen_ip: str = ""
     #: File with what whoever wants to run a command beside an app must know; empty: nobody may.
     exec_token: str = ""
+    #: Whether another agent adopts the apps of one that died. If not, those that must not run unheard end with it.
+    is_replaced: bool = True
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
