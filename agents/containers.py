@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from sdk.contract.frames import Terminal
+
 #: Exit code, None if nobody knows, and the reason in words.
 Outcome = tuple[int | None, str]
 
@@ -114,11 +116,17 @@ class Containers(Protocol):
         """The last lines that it wrote."""
         ...
 
-    def execute(self, container: str, command: list[str]) -> tuple[str, socket.socket, bytes]:
+    def execute(
+        self, container: str, command: list[str], terminal: Terminal | None = None
+    ) -> tuple[str, socket.socket, bytes]:
         """Begin a command inside: its id, the connection to its input and outputs, and what was read of it already.
 
-        Outputs come as docker's frames; the end of what is sent is the end of its input.
+        Outputs come as docker's frames, from a terminal as they are; the end of what is sent is the end of its input.
         """
+        ...
+
+    def resize_command(self, command: str, rows: int, columns: int) -> None:
+        """Its terminal has this size now."""
         ...
 
     def look_up_command(self, command: str) -> tuple[int, int | None]:

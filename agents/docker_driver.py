@@ -23,7 +23,6 @@ from agents import procfs
 from agents.containers import (
     Container,
     ContainerError,
-    DaemonAwayError,
     NoContainerError,
     Outcome,
     outcome_of,
@@ -31,10 +30,11 @@ from agents.containers import (
 from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.docker_calls import START_WITHIN_S, DockerCalls
 from agents.docker_execution import DockerExecution, start_in_container
-from agents.docker_plan import Place, plan_container
+from agents.docker_plan import Place, Surroundings, plan_container
 from agents.driver import OnExit, StartError
 from agents.state import Found
 from agents.work_files import remove_files, write_files
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder
 
 #: Between two looks at containers whose first process cannot be watched, or that were to be killed and live.
@@ -45,8 +45,8 @@ _LOOK_AGAIN_S = 0.02
 #: Lines kept of an app's log when its container goes.
 _LINES_KEPT = 2_000
 
-#: The URL under which a container on this network reaches the agent; ContainerError if there is none.
-Reach = Callable[[str], Awaitable[str]]
+#: What a container in this network finds around it; ContainerError if it cannot reach the agent.
+Reach = Callable[[str], Awaitable[Surroundings]]
 
 
 class Copy(msgspec.Struct):
@@ -104,11 +104,11 @@ class DockerDriver:
         return True
 
     async def adopt(self) -> list[Found]:
-        """What carries the labels of this node; if the daemon is away, what the book says runs."""
+        """What carries the labels of this node; if the daemon is away or ill, what the book says runs."""
         book = read_record(self._book, list[Copy], [])
         try:
             seen = await self._calls.call(lambda it: it.list_labelled(self._place.labels))
-        except DaemonAwayError:
+        except ContainerError:
             return await self._adopt_book(book)
         found = []
         for container in sorted(seen, key=lambda it: self._place.epoch_of(it)[1]):
@@ -155,11 +155,11 @@ class DockerDriver:
         self._copies[order.app] = copy
         self._write_book()
         try:
-            url = await self._reach(order.docker.network)
+            around = await self._reach(order.docker.network)
             if order.files:
                 write_files(self._work_of(order.app), order.files)
             plan = plan_container(
-                order, order.docker, self._place, agent_url=url, work=self._work_of(order.app)
+                order, order.docker, self._place, surroundings=around, work=self._work_of(order.app)
             )
             made = await self._calls.call(lambda it: it.run(plan), START_WITHIN_S)
         except OSError as error:
@@ -231,13 +231,15 @@ class DockerDriver:
         copy = self._living(app, generation)
         return copy.ip if copy is not None else ""
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> DockerExecution | None:
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> DockerExecution | None:
         """Inside the container, as its user, in its directory and with its environment."""
         copy = self._living(app, generation)
         if copy is None:
             return None
         try:
-            return await start_in_container(self._calls, copy.container, command)
+            return await start_in_container(self._calls, copy.container, command, terminal)
         except ContainerError as error:
             raise StartError(f"cannot start {command[0]!r:.200}: {error}") from None
 

@@ -1,6 +1,7 @@
 """Commands inside a container, through the docker daemon. Shell; part of the docker driver."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import struct
@@ -9,7 +10,8 @@ from agents import procfs
 from agents.containers import ContainerError
 from agents.docker_calls import DockerCalls
 from agents.execution import CHUNK_BYTES, Send
-from sdk.contract.frames import STDERR, STDOUT
+from agents.terminals import END_OF_INPUT
+from sdk.contract.frames import STDERR, STDOUT, Terminal
 
 #: Looks for the exit code of a command whose outputs have ended; the daemon is a few ms behind.
 _LOOKS_FOR_CODE = 50
@@ -29,8 +31,11 @@ class DockerExecution:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         early: bytes,
+        *,
+        has_terminal: bool = False,
     ) -> None:
         self._calls = calls
+        self._has_terminal = has_terminal
         self._command = command
         self._reader = reader
         self._writer = writer
@@ -42,6 +47,8 @@ class DockerExecution:
 
     async def pump(self, send: Send) -> int:
         """Both outputs, which come as one stream."""
+        if self._has_terminal:
+            return await self._pump_terminal(send)
         try:
             while True:
                 stream, length = _HEAD.unpack(await self._read(_HEAD.size))
@@ -50,7 +57,20 @@ class DockerExecution:
                     length -= len(content)
                     await send(_KINDS.get(stream, STDOUT), content)
         except EOFError:
-            code = await self._exit_code()
+            return await self._end()
+
+    async def _pump_terminal(self, send: Send) -> int:
+        """A terminal has one output, which comes without frames."""
+        content, self._early = self._early, b""
+        with contextlib.suppress(ConnectionResetError):
+            while content := content or await self._reader.read(CHUNK_BYTES):
+                await send(STDOUT, content[:CHUNK_BYTES])
+                content = content[CHUNK_BYTES:]
+        return await self._end()
+
+    async def _end(self) -> int:
+        """Its exit code, once its outputs have ended."""
+        code = await self._exit_code()
         self._has_ended = True
         return 128 - code if 128 < code <= 128 + signal.SIGRTMAX else code  # noqa: PLR2004 - docker's form
 
@@ -63,9 +83,17 @@ class DockerExecution:
             return
 
     async def end_input(self) -> None:
-        """Close its standard input."""
-        if self._writer.can_write_eof():
+        """Close its standard input; at a terminal as who types Ctrl-D on an empty line."""
+        if self._has_terminal:
+            await self.write(END_OF_INPUT)
+        elif self._writer.can_write_eof():
             self._writer.write_eof()
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Through the daemon; one that does not answer leaves it as it is."""
+        if self._has_terminal:
+            with contextlib.suppress(ContainerError):
+                await self._calls.call(lambda it: it.resize_command(self._command, rows, columns))
 
     async def signal(self, number: int) -> None:
         """To it and all below it; where its processes are not ours to signal, nothing happens."""
@@ -104,8 +132,12 @@ class DockerExecution:
         return 255
 
 
-async def start_in_container(calls: DockerCalls, container: str, command: list[str]) -> DockerExecution:
+async def start_in_container(
+    calls: DockerCalls, container: str, command: list[str], terminal: Terminal | None = None
+) -> DockerExecution:
     """Start a command in a container; ContainerError if the daemon refuses."""
-    made: tuple[str, socket.socket, bytes] = await calls.call(lambda it: it.execute(container, command))
+    made: tuple[str, socket.socket, bytes] = await calls.call(
+        lambda it: it.execute(container, command, terminal)
+    )
     reader, writer = await asyncio.open_connection(sock=made[1])
-    return DockerExecution(calls, made[0], reader, writer, made[2])
+    return DockerExecution(calls, made[0], reader, writer, made[2], has_terminal=terminal is not None)

@@ -1,8 +1,8 @@
 """Makes a docker image of this machine's own Python, without any registry: `python -m agents.docker_image [NAME]`.
 
 What goes in: the interpreter and its standard library at the paths they have here, the shared libraries that
-these need, and a handful of small programs. No package: an app finds `sdk` by a mount of its agent, a node
-finds the whole project so.
+these need, a handful of small programs, and the packages that `sdk` imports. An app finds `sdk` itself by a mount of
+its agent, a node finds the whole project so.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ _PACKAGES_NEED = (
     "libgcc_s.so.1",
     "libstdc++.so.6",
 )
+#: What the parts of `sdk` import that talk to Kafka, and what these import; by the names of distributions.
+_SDK_NEEDS = ("msgspec", "kafka-python", "aiokafka", "async-timeout", "packaging", "typing-extensions")
 #: An import of 70 MB takes 2 s; a slow disk is given its time.
 IMPORT_WITHIN_S = 300
 
@@ -63,6 +66,10 @@ def files() -> Iterator[tuple[Path, str]]:
             yield path, str(path)
             if path.suffix == ".so":
                 binaries.append(path)
+    for source, place in _packages(library / "site-packages"):
+        yield source, place
+        if source.suffix == ".so":
+            binaries.append(source)
     for path in binaries[: 1 + len(PROGRAMS)]:
         yield path, str(path)
     for path in _libraries(binaries):
@@ -125,7 +132,17 @@ def is_current(name: str, host: str = "") -> bool:
 
 def recipe() -> str:
     """Changes with this program and with the Python that it packs."""
-    return hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode()).hexdigest()[:12]
+    versions = " ".join(metadata.version(name) for name in _SDK_NEEDS)
+    return hashlib.sha256(Path(__file__).read_bytes() + f"{sys.version} {versions}".encode()).hexdigest()[:12]
+
+
+def _packages(place: Path) -> Iterator[tuple[Path, str]]:
+    """The files of the packages that `sdk` needs: here, and below `place` in the image."""
+    for name in _SDK_NEEDS:
+        for file in metadata.files(name) or []:
+            # Programs lie outside, one level or more up.
+            if ".." not in file.parts and file.suffix != ".pyc":
+                yield Path(str(file.locate())), str(place / file)
 
 
 def _programs() -> list[Path]:

@@ -1,5 +1,6 @@
 """The docker driver of a node agent, with its daemon and its addresses. Shell of the agents; loaded where used."""
 
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from agents.containers import ContainerError, Containers
 from agents.docker_calls import PING_WITHIN_S, DockerCalls
 from agents.docker_driver import DockerDriver
-from agents.docker_plan import place_of
+from agents.docker_plan import Surroundings, place_of
 from agents.docker_provider import DockerProvider
 from agents.door import Door
 from agents.settings import DockerConfig, NodeConfig, PoolConfig
@@ -20,13 +21,14 @@ log = logging.getLogger("watchkeep.docker")
 
 def create_docker_provider(config: PoolConfig) -> DockerProvider:
     """The provider of a pool whose nodes are containers."""
-    host = config.docker.host if config.docker is not None else ""
-    return DockerProvider(config, DockerCalls(_connector(host)))
+    docker = config.docker or DockerConfig()
+    sweep = create_docker_sweep(docker, config.prefix) if docker.socket_in_nodes else None
+    return DockerProvider(config, DockerCalls(_connector(docker)), sweep=sweep)
 
 
 def create_docker_sweep(config: DockerConfig, prefix: str) -> Callable[[str, Path], Awaitable[None]]:
     """A function that removes what containers a node left; a daemon that does not answer is not waited for."""
-    calls = DockerCalls(_connector(config.host))
+    calls = DockerCalls(_connector(config))
 
     async def sweep(node: str, directory: Path) -> None:
         labels = place_of(prefix, node, directory).labels
@@ -43,11 +45,11 @@ def create_docker_sweep(config: DockerConfig, prefix: str) -> Callable[[str, Pat
     return sweep
 
 
-def _connector(host: str) -> Callable[[], Containers]:
+def _connector(config: DockerConfig) -> Callable[[], Containers]:
     def connect() -> Containers:
         from agents.docker_sdk import DockerContainers
 
-        return DockerContainers(host)
+        return DockerContainers(config.host, shares_pids=config.shares_pids)
 
     return connect
 
@@ -57,9 +59,16 @@ async def create_docker_driver(
 ) -> DockerDriver | None:
     """The driver, None if the daemon does not answer and has nothing of ours."""
     assert config.docker is not None
-    calls = DockerCalls(_connector(config.docker.host))
+    calls = DockerCalls(_connector(config.docker))
+    inside = config.docker.bootstrap or config.bootstrap
 
-    async def reach(network: str) -> str:
+    async def reach(network: str) -> Surroundings:
+        """What the SDK asks for: the agent, Kafka and the prefix, as they are from there."""
+        bootstrap = config.bootstrap if network == "host" else inside
+        platform = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap, "WATCHKEEP_PREFIX": config.prefix}
+        return Surroundings(await agent_url(network), platform)
+
+    async def agent_url(network: str) -> str:
         """Host network: the agent's own address. Bridge: the same, or the gateway if that address is loopback."""
         if network == "host" or not door.is_loopback:
             return door.url
@@ -74,9 +83,29 @@ async def create_docker_driver(
 
     driver = DockerDriver(directory, place_of(config.prefix, node, directory), calls, reach)
     if await driver.can_serve(PING_WITHIN_S):
+        if _is_loopback(inside):
+            log.warning(
+                "Kafka at %s is out of reach for apps in a bridge network, as it is loopback: they beat, but read and "
+                "send nothing; `docker_bootstrap` of the settings, or `bootstrap` of the pool's table `docker`, "
+                "names an address that they reach",
+                inside,
+            )
         return driver
     log.warning(
         "the docker daemon does not answer: this node runs no apps as containers until it starts anew"
     )
     calls.close()
     return None
+
+
+def _is_loopback(bootstrap: str) -> bool:
+    """Whether each of these addresses means, in a network of its own, the container itself."""
+    hosts = [server.strip().rpartition(":")[0].strip("[]") for server in bootstrap.split(",")]
+    return all(host == "localhost" or _is_loopback_ip(host) for host in hosts)
+
+
+def _is_loopback_ip(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

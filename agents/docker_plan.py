@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -53,13 +54,22 @@ class Place(msgspec.Struct, frozen=True):
         return container.labels.get("watchkeep.app", ""), number
 
 
+class Surroundings(msgspec.Struct, frozen=True):
+    """What an app finds from the network that its container is in."""
+
+    #: Where its agent takes its beats.
+    agent_url: str
+    #: Variables by which the SDK finds Kafka and the platform; an order may say otherwise.
+    platform: Mapping[str, str] = {}
+
+
 def place_of(prefix: str, node: str, directory: Path) -> Place:
     """The place of a node that keeps its files in `directory`."""
     return Place(prefix, node, home_of(directory))
 
 
 def plan_container(
-    order: AppOrder, docker: DockerSpec, place: Place, *, agent_url: str, work: Path
+    order: AppOrder, docker: DockerSpec, place: Place, *, surroundings: Surroundings, work: Path
 ) -> ContainerPlan:
     """The container of an order; `work` is where its files lie on this machine, if it has any."""
     mark = os.environ.get(_RUN_MARK)
@@ -69,9 +79,10 @@ def plan_container(
         command=order.command,
         env={
             "PYTHONUNBUFFERED": "1",
+            **surroundings.platform,
             **order.env,
             "PYTHONPATH": ":".join(filter(None, [SDK_HOME, order.env.get("PYTHONPATH")])),
-            "WATCHKEEP_AGENT": agent_url,
+            "WATCHKEEP_AGENT": surroundings.agent_url,
             "WATCHKEEP_NODE_ID": place.node,
             "WATCHKEEP_APP_ID": order.app,
             "WATCHKEEP_GENERATION": str(order.generation),

@@ -15,7 +15,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,14 +25,21 @@ from agents.containers import (
     ContainerError,
     ContainerPlan,
     Containers,
-    DaemonAwayError,
     Mount,
     NoContainerError,
     Outcome,
     outcome_of,
 )
 from agents.docker_calls import START_WITHIN_S, DockerCalls
-from agents.node_book import ANSWER_PAUSE_S, ANSWER_TRIES_MAX, Entry, NodeBook, answers, write_node_config
+from agents.node_book import (
+    ANSWER_PAUSE_S,
+    ANSWER_TRIES_MAX,
+    Entry,
+    NodeBook,
+    answers,
+    daemon_host,
+    write_node_config,
+)
 from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.settings import PoolConfig
 from agents.spawner import ROOT
@@ -59,13 +66,22 @@ def _run_afresh(containers: Containers, plan: ContainerPlan) -> Container:
 class DockerProvider:
     """Makes nodes out of containers."""
 
-    def __init__(self, config: PoolConfig, calls: DockerCalls, *, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        calls: DockerCalls,
+        *,
+        look_every_s: float = LOOK_EVERY_S,
+        sweep: Callable[[str, Path], Awaitable[None]] | None = None,
+    ) -> None:
+        """Serve a pool; `sweep` ends the containers of apps that a node with this name and directory left."""
         self.on_exit: OnNodeExit = lambda *_: None
         self.on_answer: OnNodeAnswer = lambda *_: None
         self.on_restart: OnNodeRestart = lambda *_: None
         self._config = config
         self._calls = calls
         self._look_every_s = look_every_s
+        self._sweep = sweep
         self._data_dir = Path(config.data_dir).resolve()
         self._book = NodeBook(self._data_dir / "pools" / config.pool / "nodes.json", config)
         self._home = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
@@ -77,10 +93,10 @@ class DockerProvider:
         self._looking: asyncio.Task[None] | None = None
 
     async def adopt(self) -> list[Found]:
-        """Compare the book with what carries our labels; if the daemon is away, the book counts."""
+        """Compare the book with what carries our labels; if the daemon is away or ill, the book counts."""
         try:
             seen = await self._calls.call(lambda it: it.list_labelled(self._labels))
-        except DaemonAwayError:
+        except ContainerError:
             seen = None
         there = {self._order_of(it): it for it in seen or [] if it.is_alive}
         found = []
@@ -93,6 +109,7 @@ class DockerProvider:
                 self._watch(entry, container)
             elif status == "dead":
                 entry.state = "ended"
+                await self._end_rest(entry)
             found.append(Found(str(entry.order), entry.order, status, entry.node, entry.pid))
         self._book.write()
         for left in seen or []:
@@ -204,6 +221,10 @@ class DockerProvider:
         token = self._config.exec_token
         if token and Path(token).exists():
             mounts.append(Mount(str(Path(token).resolve()), str(Path(token).resolve())))
+        docker = self._config.docker
+        if docker is not None and docker.socket_in_nodes:
+            scheme, _, socket = daemon_host(docker).partition("://")
+            mounts += [Mount(socket, socket)] if scheme == "unix" else []
         packages = Path(sys.prefix)
         if not packages.is_relative_to(ROOT):
             mounts.append(Mount(str(packages), str(packages)))
@@ -277,7 +298,13 @@ class DockerProvider:
             entry.state = "ended"
         self._book.write()
         await self._remove(container)
+        await self._end_rest(entry)
         self.on_exit(entry.order, *outcome)
+
+    async def _end_rest(self, entry: Entry) -> None:
+        """End the containers beside that of the node which run its apps."""
+        if self._sweep is not None:
+            await self._sweep(entry.node, self._data_dir / "nodes" / entry.node)
 
     async def _look(self) -> None:
         """Compare all containers with what we know: ends that were missed, kills that failed, strangers."""

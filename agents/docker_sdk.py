@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from agents.containers import Container, ContainerError, ContainerPlan, DaemonAwayError, NoContainerError
+from sdk.contract.frames import Terminal
 
 #: Patience with one answer of the daemon. A start takes 0.1 to 0.3 s, on an overloaded machine some seconds.
 ANSWER_WITHIN_S = 10.0
@@ -19,19 +20,22 @@ _LOG_OPTIONS = {"max-size": "4m", "max-file": "2"}
 #: Room for what an app with a read-only root writes to /tmp.
 _TMP_OPTIONS = "size=64m,mode=1777"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_USUAL_HOST = "unix:///var/run/docker.sock"
+#: Where a daemon listens that nobody told otherwise.
+USUAL_HOST = "unix:///var/run/docker.sock"
 _NOT_FOUND, _CONFLICT = 404, 409
 
 
 class DockerContainers:
     """The daemon at `host`, or where DOCKER_HOST says, or at the usual socket."""
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", *, shares_pids: bool = True) -> None:
+        """Connect to it; without `shares_pids` its pids are of another namespace, and each is told as 0."""
         import docker
         from docker import errors
 
         self._errors: Any = errors
-        _check_socket(host or os.environ.get("DOCKER_HOST") or _USUAL_HOST)
+        self._shares_pids = shares_pids
+        _check_socket(host or os.environ.get("DOCKER_HOST") or USUAL_HOST)
         with self._plain_errors():
             if host:
                 self._client: Any = docker.DockerClient(base_url=host, timeout=ANSWER_WITHIN_S)
@@ -94,7 +98,7 @@ class DockerContainers:
             name=seen["Name"].removeprefix("/"),
             labels=seen["Config"]["Labels"] or {},
             status=status,
-            pid=state["Pid"],
+            pid=state["Pid"] if self._shares_pids else 0,
             exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
             out_of_memory=bool(state.get("OOMKilled")),
             network=seen["HostConfig"]["NetworkMode"],
@@ -131,14 +135,20 @@ class DockerContainers:
             tail: bytes = self._api.logs(container, tail=lines)
         return tail
 
-    def execute(self, container: str, command: list[str]) -> tuple[str, socket.socket, bytes]:
+    def execute(
+        self, container: str, command: list[str], terminal: Terminal | None = None
+    ) -> tuple[str, socket.socket, bytes]:
         """Begin a command."""
+        has_terminal = terminal is not None
+        env = {"TERM": terminal.kind} if terminal is not None and terminal.kind else None
         with self._plain_errors():
-            made = self._api.exec_create(container, command, stdin=True)["Id"]
+            made = self._api.exec_create(container, command, stdin=True, tty=has_terminal, environment=env)[
+                "Id"
+            ]
             # The SDK's own start gives a socket that has lost what its HTTP library read ahead.
             answer = self._api._post_json(  # noqa: SLF001
                 self._api._url("/exec/{0}/start", made),  # noqa: SLF001
-                data={"Tty": False, "Detach": False},
+                data={"Tty": has_terminal, "Detach": False},
                 headers={"Connection": "Upgrade", "Upgrade": "tcp"},
                 stream=True,
             )
@@ -150,13 +160,23 @@ class DockerContainers:
             connection = socket.socket(fileno=os.dup(inner.fileno()))
             answer.close()
         connection.setblocking(False)
+        if terminal is not None:
+            with contextlib.suppress(ContainerError):
+                self.resize_command(made, terminal.rows, terminal.columns)
         return made, connection, early
+
+    def resize_command(self, command: str, rows: int, columns: int) -> None:
+        """Docker refuses a terminal without rows or columns."""
+        if rows and columns:
+            with self._plain_errors():
+                self._api.exec_resize(command, height=rows, width=columns)
 
     def look_up_command(self, command: str) -> tuple[int, int | None]:
         """Pid and exit code."""
         with self._plain_errors():
             seen = self._api.exec_inspect(command)
-        return seen.get("Pid") or 0, None if seen["Running"] else seen["ExitCode"]
+        pid = seen.get("Pid") or 0
+        return pid if self._shares_pids else 0, None if seen["Running"] else seen["ExitCode"]
 
     def import_image(self, name: str, tar: Any, *, labels: dict[str, str], within_s: float) -> str:
         """Make an image of a file system as a tar; its id."""

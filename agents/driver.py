@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from agents.state import Found
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ class Driver(Protocol):
         """The ip that a living copy's ports are on; empty: the node's own, or no copy of ours."""
         ...
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> "Execution | None":
-        """Run a command where a living copy runs, with its environment; None if it is not ours.
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> "Execution | None":
+        """Run a command where a living copy runs, with its environment, in a terminal if it is to have one.
+
+        None if the copy is not ours.
 
         Raises:
             StartError: it cannot be started.

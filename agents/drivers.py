@@ -9,6 +9,7 @@ from agents.driver import Driver, OnExit, StartError
 from agents.execution import Execution
 from agents.secrets import with_secrets
 from agents.state import Found
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder, NodeOrder
 
 
@@ -81,14 +82,16 @@ class AppHands:
         addresses = (driver.address_of(app, generation) for driver in self._drivers)
         return next((ip for ip in addresses if ip), "")
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> Execution:
-        """Run a command where a living copy runs.
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> Execution:
+        """Run a command where a living copy runs, in a terminal if it is to have one.
 
         Raises:
             StartError: it cannot be started, or there is no such copy.
         """
         for driver in self._drivers:
-            found = await driver.execute(app, generation, command)
+            found = await driver.execute(app, generation, command, terminal)
             if found is not None:
                 return found
         raise StartError(f"{app} does not run here")

@@ -20,7 +20,7 @@ from agents.driver import StartError
 from agents.execution import Execution
 from agents.secrets import read_secret
 from sdk.contract import frames
-from sdk.contract.frames import Exit, FrameError, Start, encode_frame, read_frame
+from sdk.contract.frames import Exit, FrameError, Start, Terminal, encode_frame, read_frame
 
 log = logging.getLogger("watchkeep.exec")
 
@@ -34,8 +34,8 @@ WITHIN_MAX_S = 86_400.0
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
-#: App and command: what runs; StartError if that cannot be.
-Execute = Callable[[str, list[str]], Awaitable[Execution]]
+#: App, command and the terminal that it is to have: what runs; StartError if that cannot be.
+Execute = Callable[[str, list[str], Terminal | None], Awaitable[Execution]]
 
 
 class ExecDoor:
@@ -70,7 +70,7 @@ class ExecDoor:
             talk = _Talk(reader, writer)
             try:
                 start = await _read_start(reader)
-                execution = await self._execute(start.app, start.command)
+                execution = await self._execute(start.app, start.command, start.terminal)
             except (FrameError, StartError) as error:
                 await talk.send(frames.FAILED, str(error).encode()[: frames.FRAME_BYTES_MAX])
                 return
@@ -150,6 +150,8 @@ class _Talk:
                 self._stdin.put_nowait(None)
             elif kind == frames.SIGNAL and content.isdigit() and int(content) in _SIGNALS:
                 await execution.signal(int(content))
+            elif kind == frames.RESIZE:
+                await execution.resize(*frames.decode_size(content))
             else:
                 raise FrameError(f"no frame of a client: {kind!r}")
 

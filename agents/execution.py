@@ -47,6 +47,10 @@ class Execution(Protocol):
         """Signal it and what it started."""
         ...
 
+    async def resize(self, rows: int, columns: int) -> None:
+        """Its terminal has this size now; without one nothing happens."""
+        ...
+
     def kill(self) -> None:
         """End it and what it started, now; harmless if it has ended."""
         ...
@@ -118,6 +122,9 @@ class ProcessExecution:
         """To its group, as a terminal does."""
         self._signal_group(number)
 
+    async def resize(self, rows: int, columns: int) -> None:
+        """Pipes have no size."""
+
     def kill(self) -> None:
         """The whole group; and let go of the pipes."""
         self._signal_group(signal.SIGKILL)
@@ -146,11 +153,15 @@ class ProcessExecution:
         return code if code is not None else _UNKNOWN
 
     async def _copy(self, source: asyncio.StreamReader, kind: bytes, send: Send) -> None:
-        while content := await source.read(CHUNK_BYTES):
+        while content := await self._read(source):
             self._handing += 1
             await send(kind, content)
             self._handing -= 1
             self._handed += 1
+
+    async def _read(self, source: asyncio.StreamReader) -> bytes:
+        """Some output, empty at its end."""
+        return await source.read(CHUNK_BYTES)
 
 
 async def start_process(

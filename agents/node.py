@@ -27,6 +27,7 @@ from agents.settings import NodeConfig, read_config
 from agents.shell import Shell
 from agents.state import Identity, Image, first_state, is_beat_welcome
 from agents.topic_reader import TopicReader
+from sdk.contract.frames import Terminal
 from sdk.contract.ids import node_id, pool_id
 from sdk.contract.topics import Topics
 
@@ -107,7 +108,14 @@ async def create_drivers(
     # What the SDK asks for, so that an app which is a deployer needs no arguments either.
     platform = {"KAFKA_BOOTSTRAP_SERVERS": config.bootstrap, "WATCHKEEP_PREFIX": config.prefix}
     drivers: list[Driver] = [
-        ProcessDriver(directory, node=node, agent_url=door.url, limits=limits, platform=platform)
+        ProcessDriver(
+            directory,
+            node=node,
+            agent_url=door.url,
+            limits=limits,
+            platform=platform,
+            outlives_agent=config.is_replaced,
+        )
     ]
     if config.docker is not None:
         # Loaded only where it is used: an agent's start is measured.
@@ -118,12 +126,14 @@ async def create_drivers(
     return drivers
 
 
-async def _execute(shell: Shell, hands: AppHands, app: str, command: list[str]) -> Execution:
+async def _execute(
+    shell: Shell, hands: AppHands, app: str, command: list[str], terminal: Terminal | None
+) -> Execution:
     """Run a command beside an app; StartError if it does not run here or the command cannot be started."""
     thing = shell.state.things.get(app)
     if thing is None or not thing.is_alive:
         raise StartError(f"{app} does not run here")
-    return await hands.execute(app, thing.epoch, command)
+    return await hands.execute(app, thing.epoch, command, terminal)
 
 
 def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:

@@ -5,15 +5,18 @@ never given out; it is written before a node is started.
 """
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from agents.disk import read_record, write_atomic
+from agents.docker_sdk import USUAL_HOST
 from agents.provider import CreateError
-from agents.settings import NodeConfig, PoolConfig
+from agents.settings import DockerConfig, NodeConfig, PoolConfig
 
 #: Between two tries whether a new agent answers, and when to give up asking: silence is the planner's matter.
 ANSWER_PAUSE_S = 0.1
@@ -93,12 +96,26 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         log_level=pool.log_level,
         secrets=pool.secrets or str(Path(pool.data_dir).resolve() / "secrets"),
         exec_token=str(Path(pool.exec_token).resolve()) if pool.exec_token else "",
-        # In a container there is no daemon.
-        docker=pool.docker if pool.provider == "process" else None,
+        docker=_docker_of(pool),
+        is_replaced=pool.restart_agents,
     )
     path = directory / "agent.json"
     write_atomic(path, msgspec.json.encode(config))
     return path
+
+
+def _docker_of(pool: PoolConfig) -> DockerConfig | None:
+    """The daemon of a node: in a container there is none but through the socket of the machine's."""
+    if pool.docker is None or pool.provider == "process":
+        return pool.docker
+    if not pool.docker.socket_in_nodes:
+        return None
+    return replace(pool.docker, host=daemon_host(pool.docker), shares_pids=False)
+
+
+def daemon_host(docker: DockerConfig) -> str:
+    """Where its daemon is, said in full."""
+    return docker.host or os.environ.get("DOCKER_HOST") or USUAL_HOST
 
 
 async def answers(ip: str, port: int, node: str) -> bool:

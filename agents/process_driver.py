@@ -21,9 +21,12 @@ from agents.disk import open_log, read_record, rotate_log, tail_of, write_atomic
 from agents.driver import OnExit, StartError
 from agents.execution import ProcessExecution, start_process
 from agents.limits import Limits
+from agents.parting import ends_with_us
 from agents.spawner import ROOT, starting_environment
 from agents.state import Found
+from agents.terminals import start_in_terminal
 from agents.work_files import remove_files, write_files
+from sdk.contract.frames import Terminal
 from sdk.contract.orders import AppOrder
 
 #: Bound of waiting for killed processes to go. Source: DESIGN 8; what is left then hangs in the kernel.
@@ -68,13 +71,18 @@ class ProcessDriver:
         agent_url: str,
         limits: Limits,
         platform: Mapping[str, str] | None = None,
+        outlives_agent: bool = True,
     ) -> None:
-        """Keep books and logs in `directory`; apps find their platform by the variables of `platform`."""
+        """Keep books and logs in `directory`; apps find their platform by the variables of `platform`.
+
+        Without `outlives_agent` an app that must not run unheard is killed when this process ends.
+        """
         self.on_exit: OnExit = lambda *_: None
         self._directory = directory
         self._node = node
         self._agent_url = agent_url
         self._platform = dict(platform or {})
+        self._outlives_agent = outlives_agent
         self._book = directory / "apps.json"
         self._limits = limits
         self._live: dict[str, _Live] = {}
@@ -113,7 +121,7 @@ class ProcessDriver:
                     cwd=self._working_directory(order),
                     env=self._environment(order),
                     # Two or three system calls, with everything that they need made before the fork.
-                    preexec_fn=enter,  # noqa: PLW1509
+                    preexec_fn=ends_with_us(enter) if self._ends_with_us(order) else enter,  # noqa: PLW1509
                 )
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             await self._limits.end(order.app, order.generation)
@@ -168,7 +176,9 @@ class ProcessDriver:
         """Always the node's own."""
         return ""
 
-    async def execute(self, app: str, generation: int, command: list[str]) -> ProcessExecution | None:
+    async def execute(
+        self, app: str, generation: int, command: list[str], terminal: Terminal | None = None
+    ) -> ProcessExecution | None:
         """Beside the app: in its directory, with its environment, within its limits, and gone when it is."""
         live = self._live.get(app)
         if live is None or live.copy.generation != generation:
@@ -180,10 +190,16 @@ class ProcessDriver:
         enter, doors = self._limits.join(app, generation, live.copy.address_mib)
         try:
             directory = work if work.is_dir() else ROOT
-            return await start_process(self._argv(command), directory=directory, env=env, enter=enter)
+            argv = self._argv(command)
+            if terminal is not None:
+                return await start_in_terminal(argv, terminal, directory=directory, env=env, enter=enter)
+            return await start_process(argv, directory=directory, env=env, enter=enter)
         finally:
             for door in doors:
                 os.close(door)
+
+    def _ends_with_us(self, order: AppOrder) -> bool:
+        return order.on_isolation == "stop" and not self._outlives_agent
 
     def _argv(self, command: list[str]) -> list[str]:
         is_python = command[0] in ("python", "python3")

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import sys
 from pathlib import Path
 
@@ -54,9 +53,8 @@ class NodeHands:
         await self._provider.tidy()
 
 
-async def run_pool(config: PoolConfig, begun: tuple[int, socket.socket]) -> None:
-    """Keep the pool's nodes until told to stop."""
-    spawner: Spawner = TemplateSpawner(begun)
+async def run_pool(config: PoolConfig, spawner: Spawner) -> None:
+    """Keep the pool's nodes until told to stop; `spawner` starts those that are processes, and is closed then."""
     reporter = pool_id(config.pool)
     identity = Identity(
         kind="pool",
@@ -126,7 +124,7 @@ def main(argv: list[str]) -> None:
     set_up_log(config.log_level)
     try:
         DirectoryLock(Path(config.data_dir) / "pools" / config.pool)
-        asyncio.run(run_pool(config, begun))
+        asyncio.run(run_pool(config, TemplateSpawner(begun)))
     except (InUseError, OSError) as error:
         raise SystemExit(f"provisioner of pool {config.pool}: {error}") from None
 

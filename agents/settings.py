@@ -19,6 +19,13 @@ class DockerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     #: Address of the daemon; empty: what DOCKER_HOST says, or the usual socket.
     host: str = ""
+    #: Kafka's addresses as apps in a bridge network see them; empty: those of the node.
+    bootstrap: str = ""
+    #: For the provider `docker`: its nodes get the daemon's socket, and so the driver `docker`. Whoever has that
+    #: socket is root of the machine.
+    socket_in_nodes: bool = False
+    #: Whether the pids that the daemon tells are those that the agent sees; not so in a container.
+    shares_pids: bool = True
 
 
 class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +104,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen_ip: str = ""
     #: File with what whoever wants to run a command beside an app must know; empty: nobody may.
     exec_token: str = ""
+    #: Whether another agent adopts the apps of one that died. If not, those that must not run unheard end with it.
+    is_replaced: bool = True
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -140,7 +149,7 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: An agent that dies is started again on its node and adopts the apps, which run on meanwhile. Otherwise the
     #: node is destroyed with all that is left of it.
     restart_agents: bool = False
-    #: The daemon: of its nodes' driver, and of the provider `docker`, whose nodes do not have that driver.
+    #: The daemon: of its nodes' driver, and of the provider `docker`.
     docker: DockerConfig | None = None
     #: For the provider `ssh`.
     ssh: SshConfig | None = None

@@ -26,6 +26,7 @@ from bench.report import (
     read_machine,
 )
 from bench.returning.cells import Cell
+from bench.returning.networks import Ways
 from bench.returning.run import Outcome, Outcomes, run_cells
 from streams.commands import CommandError
 from streams.settings import Settings
@@ -53,7 +54,8 @@ def measure(outcomes: Outcomes) -> Result:
         "cells_not_as_stated_count": sum(bool(it) for it in strange.values()),
     }
     figures += [make_figure(Target(name, 0, ""), [value]) for name, value in counts.items()]
-    notes = [
+    notes = [f"cuts were made by {outcomes.cuts}"]
+    notes += [
         f"{cell}: old copy {outcome.observed.old}, new copy on the {outcome.observed.new}, node {outcome.observed.node}"
         for cell, outcome in outcomes.cells.items()
     ]
@@ -101,7 +103,8 @@ def print_cells(outcomes: Outcomes, console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"{outcomes.events} records of the log judged, {sum(map(len, outcomes.findings.values()))} findings"
+        f"{outcomes.events} records of the log judged, {sum(map(len, outcomes.findings.values()))} findings; "
+        f"cuts were made by {outcomes.cuts}"
     )
 
 
@@ -115,13 +118,22 @@ def print_cells(outcomes: Outcomes, console: Console) -> None:
     show_default=True,
     help="How long each fault lasts, in seconds: over the limit of 10 s.",
 )
-def main(*, as_json: bool, away_s: float) -> None:
+@click.option(
+    "--cuts",
+    "ways",
+    type=click.Choice(["auto", "namespaces", "proxy"]),
+    default="auto",
+    show_default=True,
+    help="How nodes are cut off: by network namespaces, which take root, or by a TCP proxy; auto: what can be had.",
+)
+def main(*, as_json: bool, away_s: float, ways: Ways) -> None:
     r"""Stop, cut off and kill nodes, let them return, and measure for how long two copies of an app run.
 
     \b
     Examples:
       python -m bench.zombies                 as long as the cut that others were measured with, 40 s
       python -m bench.zombies --away 18       as the integration test does
+      python -m bench.zombies --cuts proxy    also where there are network namespaces
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(COULD_NOT))
     progress = Console(stderr=True, highlight=False, quiet=as_json)
@@ -132,7 +144,7 @@ def main(*, as_json: bool, away_s: float) -> None:
 
     try:
         with tempfile.TemporaryDirectory(prefix="watchkeep-bench-") as folder:
-            outcomes = run_cells(Path(folder), away_s=away_s, say=say)
+            outcomes = run_cells(Path(folder), away_s=away_s, say=say, ways=ways)
     except (BenchError, CommandError, TimeoutError, RuntimeError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(COULD_NOT)

@@ -140,6 +140,11 @@ def _config(settings: Settings, name: str, own: dict[str, Any]) -> dict[str, Any
         config["container"] = {"image": settings.node_image, **config.get("container", {})}
     if "docker" not in config and (settings.docker or config["provider"] == "docker"):
         config["docker"] = {"host": settings.docker_host}
+        if config["provider"] == "docker":
+            config["docker"]["socket_in_nodes"] = settings.docker
+    docker = config.get("docker")
+    if settings.docker_bootstrap and isinstance(docker, dict):
+        config["docker"] = {"bootstrap": settings.docker_bootstrap, **docker}
     for key, kind in (("ip", str), ("provider", str), ("port_base", int), ("port_last", int)):
         if key in config and not isinstance(config[key], kind):
             what = "text" if kind is str else "whole number"

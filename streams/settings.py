@@ -54,6 +54,7 @@ _PORT: Final = (1, 65_535)
 RANGES: Final[dict[str, tuple[int, int]]] = {
     "kafka_port": _PORT,
     "kafka_controller_port": _PORT,
+    "kafka_bridge_port": _PORT,
     "kafka_heap_mib": (128, 65_536),
     "workers": (1, 64),
     "nodes": (0, 1_000),
@@ -112,6 +113,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     docker: bool = False
     #: Address of that daemon. Empty: what DOCKER_HOST says, or the usual socket.
     docker_host: str = ""
+    #: Kafka, `host:port[,host:port]`, as apps in a bridge network reach it. Empty: with our own Kafka a listener at
+    #: the bridge's gateway that `up` adds, with another one its own addresses.
+    docker_bootstrap: str = ""
+    #: Port of that listener. Source: the next to those of Kafka and its controller.
+    kafka_bridge_port: int = 9_094
     #: Whether a node's agent that dies is started again in its place and adopts the apps, which run on.
     #: Otherwise the node is destroyed and replaced by a new one with all its apps.
     restart_agents: bool = False
@@ -263,6 +269,11 @@ def check_settings(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.own_broker and settings.kafka_port == settings.kafka_controller_port:
         raise SettingsError(
             f"kafka_port and kafka_controller_port are both {settings.kafka_port}; they must differ."
+        )
+    others = (settings.kafka_port, settings.kafka_controller_port)
+    if settings.own_broker and settings.docker and settings.kafka_bridge_port in others:
+        raise SettingsError(
+            f"kafka_bridge_port {settings.kafka_bridge_port} is another port of Kafka too; it must differ."
         )
     if settings.faust_heartbeat_s * 2 > settings.faust_session_timeout_s:
         raise SettingsError("session_heartbeat_ms must be at most half of session_timeout_ms.")

@@ -16,6 +16,7 @@ from streams.local.ports import find_free_ports
 if TYPE_CHECKING:
     from tests.agents.sshd import SshServer
     from tests.docker.daemon import Daemon
+    from tests.docker.http_daemon import HttpDaemon
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -50,6 +51,16 @@ def docker_daemon() -> Iterator[Daemon]:
             daemon = stack.enter_context(running_daemon())
         except NoDaemonError as error:
             pytest.skip(f"no docker daemon: {error}")
+        yield daemon
+
+
+@pytest.fixture
+def http_daemon() -> Iterator[HttpDaemon]:
+    """Return a daemon behind the API of docker whose containers are processes; it needs no docker."""
+    from agents.docker_image import IMAGE
+    from tests.docker.http_daemon import HttpDaemon
+
+    with HttpDaemon(IMAGE) as daemon:
         yield daemon
 
 

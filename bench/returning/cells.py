@@ -91,10 +91,12 @@ def state_cell(cell: Cell, *, away_s: float) -> Stated:
             return Stated("at the return", new, "free", while_away)
         case Cell("cut", _, "stop"):
             return Stated("stopped unheard", new, "free", never)
+        case Cell("agent-killed", _, "stop"):
+            # Nobody is left to keep the promise, so the kernel ends it with its agent.
+            return Stated("stopped unheard", new, "down", never)
         case Cell("agent-killed", "new-node", _):
             # The same provisioner ends the old copies and makes the node for the new ones, in this order.
             return Stated("at the return", new, "down", never)
         case Cell("agent-killed", "spread", _):
-            # `stop` is kept by an agent, so it does not help where there is none.
             return Stated("at the return", new, "down", while_away)
     raise AssertionError(cell)

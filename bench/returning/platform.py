@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from bench.auditing.cuts import Cuts
 from bench.auditing.peace import unhealed
 from bench.returning.cells import FAULTS, ISOLATIONS, Cell, Fault, Isolation, NewHome, NodeEnd, OldEnd, Policy
 from bench.returning.copies import Lives, Looking
+from bench.returning.networks import Network
 from sdk.contract.events import AppPlaced, NodeDeclaredDown
 from sdk.contract.requests import ConfigurePool
 from sdk.contract.specs import AppSpec, Constraint
@@ -87,9 +87,9 @@ class Struck(NamedTuple):
 class Platform:
     """A rig under one policy."""
 
-    def __init__(self, rig: Rig, cuts: Cuts, policy: Policy, *, away_s: float, say: Say) -> None:
+    def __init__(self, rig: Rig, network: Network, policy: Policy, *, away_s: float, say: Say) -> None:
         self.rig = rig
-        self._cuts = cuts
+        self._network = network
         self._policy: Policy = policy
         self._away_s = away_s
         self._say = say
@@ -209,10 +209,10 @@ class Platform:
         self.rig.cont(pair.pid, group=True)
 
     def _cut(self, pair: Pair) -> None:
-        self._cuts.cut(pair.pid, "both")
+        self._network.cut(pair.pid)
 
     def _heal(self, pair: Pair) -> None:
-        self._cuts.heal(pair.pid)
+        self._network.heal(pair.pid)
 
     def _kill_agent(self, pair: Pair) -> None:
         assert self.rig.provisioner is not None

@@ -10,13 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.auditing.cuts import Cuts, create_cut_broker
 from bench.auditing.recorded import decode_topics, read_records
 from bench.returning.accepted import Acceptance
 from bench.returning.cells import POLICIES, Cell, Policy, Stated, state_cell
+from bench.returning.networks import Network, Ways, cutting
 from bench.returning.platform import Observed, Platform, Say
-from streams.local.processes import run_mark
-from streams.local.rig import Rig
 from tests.simulation.log_rules import Finding
 
 
@@ -56,14 +54,21 @@ class Outcomes(NamedTuple):
     findings: dict[Policy, list[Finding]]
     #: Records of the logs that were judged.
     events: int
+    #: How nodes were cut off, in words.
+    cuts: str
 
 
-def run_cells(folder: Path, *, away_s: float, say: Say) -> Outcomes:
-    """Both platforms, from their start to what their logs say."""
+def run_cells(folder: Path, *, away_s: float, say: Say, ways: Ways = "auto") -> Outcomes:
+    """Both platforms, from their start to what their logs say.
+
+    Raises:
+        BenchError: network namespaces are asked for and cannot be had.
+    """
     cells: dict[Cell, Outcome] = {}
     findings: dict[Policy, list[Finding]] = {}
     events = 0
-    with _platforms(folder, away_s=away_s, say=say) as platforms:
+    with cutting(folder, ways) as network, _platforms(folder, network, away_s=away_s, say=say) as platforms:
+        say(f"cuts are made by {network.words}")
         with ThreadPoolExecutor() as pool:
             told = {policy: pool.submit(platform.run) for policy, platform in platforms.items()}
         for policy, future in told.items():
@@ -80,23 +85,14 @@ def run_cells(folder: Path, *, away_s: float, say: Say) -> Outcomes:
             refused = acceptance.count_refused()
             for it in observed:
                 cells[it.cell] = Outcome(state_cell(it.cell, away_s=away_s), it, refused[it.copy])
-    return Outcomes(cells, findings, events)
+    return Outcomes(cells, findings, events, network.words)
 
 
 @contextlib.contextmanager
-def _platforms(folder: Path, *, away_s: float, say: Say) -> Iterator[dict[Policy, Platform]]:
-    """A platform for each policy, whose processes reach their broker through a proxy."""
-    broker, ports = create_cut_broker(folder / "kafka")
+def _platforms(
+    folder: Path, network: Network, *, away_s: float, say: Say
+) -> Iterator[dict[Policy, Platform]]:
+    """A platform for each policy, whose nodes can be cut off from their broker."""
     with contextlib.ExitStack() as stack:
-        broker.start()
-        stack.callback(broker.kill)
-        cuts = stack.enter_context(
-            Cuts(port=ports.proxy, broker_port=ports.behind, mark=run_mark(folder / "proxy"))
-        )
-        rigs = {
-            policy: stack.enter_context(
-                Rig(folder / policy, bootstrap=broker.bootstrap, via=f"127.0.0.1:{ports.proxy}")
-            )
-            for policy in POLICIES
-        }
-        yield {policy: Platform(rig, cuts, policy, away_s=away_s, say=say) for policy, rig in rigs.items()}
+        rigs = {policy: stack.enter_context(network.create_rig(folder / policy)) for policy in POLICIES}
+        yield {policy: Platform(rig, network, policy, away_s=away_s, say=say) for policy, rig in rigs.items()}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -28,11 +29,19 @@ _CONNECT_WITHIN_S = 10.0
 _TOO_LONG, _NOT_STARTED, _BY_SIGNAL = 124, 127, 128
 _CHUNK_BYTES = 32 << 10
 _SWITCHED = "101"
+#: An agent whose machine is gone is asked after 10 s, and given up after three more tries.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 
 @click.command("exec", cls=HelpfulCommand, context_settings={"ignore_unknown_options": False})
 @click.argument("app", shell_complete=complete_apps)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "-i", "--interactive", is_flag=True, help="Hand on what is typed here; a pipe is handed on without it."
+)
+@click.option(
+    "-t", "--terminal", "wants_terminal", is_flag=True, help="Give it a terminal, this one; includes -i."
+)
 @click.option(
     "--timeout",
     "timeout_s",
@@ -53,21 +62,29 @@ def exec_app(
     token_file: Path | None,
     bootstrap_servers: str | None,
     prefix: str | None,
+    *,
+    interactive: bool,
+    wants_terminal: bool,
 ) -> None:
     r"""Run COMMAND where an app runs: in its directory, or its container, with its environment, secrets included.
 
-    Without a shell. What comes through a pipe is its input, its output is streamed, and its exit code is ours. It has
-    no terminal, so nothing that wants one, such as an editor. Ctrl-C interrupts it, a second one kills it; it also ends
-    when the app does.
+    Without a shell. What comes through a pipe is its input, its output is streamed, and its exit code is ours. Ctrl-C
+    interrupts it, a second one kills it; it also ends when the app does. With -it it has a terminal: a shell or an
+    editor works, every key goes to it, Ctrl-C and Ctrl-D too, and it ends when its program or this one does.
 
     \b
     Examples:
       python cli.py apps exec thermostat-1 -- env
+      python cli.py apps exec -it thermostat-1 -- sh
       python cli.py apps exec thermostat-1 -- python3 -c "import os; print(os.getcwd())"
       echo 'print(6 * 7)' | python cli.py apps exec thermostat-1 --timeout 10 -- python3 -
     """
     from sdk.contract.frames import Start
+    from streams.commands.raw_terminal import has_terminal, read_terminal
     from streams.local.exec_token import token_path
+
+    if wants_terminal and not has_terminal():
+        raise CommandError("-t needs a terminal, and standard input or output is none: leave it out.", USAGE)
 
     settings = settings_of(bootstrap_servers, prefix)
     token = _read_token(token_file or token_path(settings))
@@ -76,8 +93,9 @@ def exec_app(
     node = state.nodes.get(state.apps[name].node)
     if node is None:
         raise CommandError(f"{name} has not run anywhere yet.", NOT_FOUND)
-    start = Start(name, list(command), round((timeout_s or 0) * 1_000))
-    raise click.exceptions.Exit(run(execute(node.ip, node.port, token, start)))
+    terminal = read_terminal() if wants_terminal else None
+    start = Start(name, list(command), round((timeout_s or 0) * 1_000), terminal)
+    raise click.exceptions.Exit(run(execute(node.ip, node.port, token, start, is_typed=interactive)))
 
 
 def _read_token(path: Path) -> str:
@@ -92,8 +110,10 @@ def _read_token(path: Path) -> str:
         ) from None
 
 
-async def execute(ip: str, port: int, token: str, start: Start) -> int:
+async def execute(ip: str, port: int, token: str, start: Start, *, is_typed: bool = False) -> int:
     """Run a command by the agent that listens there, with our standard streams; the exit code to end with.
+
+    Its input is ours if that is a pipe or a file, or `is_typed`, or if it has a terminal.
 
     Raises:
         CommandError: nobody answers there, or it is refused.
@@ -110,7 +130,7 @@ async def execute(ip: str, port: int, token: str, start: Start) -> int:
         except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError) as error:
             raise _silent(ip, port, error) from None
         try:
-            return await _talk(reader, writer, start)
+            return await _talk(reader, writer, start, is_typed=is_typed)
         except (OSError, EOFError):
             raise CommandError(f"The agent at {ip}:{port} has gone, and the command with it.") from None
     finally:
@@ -137,7 +157,37 @@ async def _enter(reader: StreamReader, writer: StreamWriter, token: str, where: 
         raise CommandError(f"Refused by the agent at {where}: {why or status}.", FAILED)
 
 
-async def _talk(reader: StreamReader, writer: StreamWriter, start: Start) -> int:
+async def _talk(reader: StreamReader, writer: StreamWriter, start: Start, *, is_typed: bool) -> int:
+    """Everything after the connection was upgraded."""
+    if start.terminal is None:
+        return await _exchange(reader, writer, start, _hand_on_interrupts(writer), is_typed=is_typed)
+
+    from sdk.contract import frames
+    from streams.commands.raw_terminal import raw_terminal
+
+    _keep_alive(writer)
+
+    def resize(rows: int, columns: int) -> None:
+        writer.write(frames.encode_frame(frames.RESIZE, frames.encode_size(rows, columns)))
+
+    try:
+        with raw_terminal(resize):
+            return await _exchange(reader, writer, start, [], is_typed=True)
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(_BY_SIGNAL + signal.SIGTERM) from None
+
+
+def _keep_alive(writer: StreamWriter) -> None:
+    """Notice an agent whose machine has gone: nobody can leave a raw terminal by Ctrl-C."""
+    connection = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def _exchange(
+    reader: StreamReader, writer: StreamWriter, start: Start, interrupts: list[int], *, is_typed: bool
+) -> int:
     import msgspec
 
     from sdk.contract import frames
@@ -145,8 +195,7 @@ async def _talk(reader: StreamReader, writer: StreamWriter, start: Start) -> int
     # So much of our input may still be on its way; the agent's word gives room again.
     room = threading.Semaphore(frames.STDIN_WINDOW // _CHUNK_BYTES)
     writer.write(frames.encode_frame(frames.START, msgspec.json.encode(start)))
-    interrupts = _hand_on_interrupts(writer)
-    _feed_input(writer, room)
+    _feed_input(writer, room, is_typed=is_typed)
     try:
         while True:
             kind, content = await frames.read_frame(reader.readexactly)
@@ -195,11 +244,11 @@ def _hand_on_interrupts(writer: StreamWriter) -> list[int]:
     return seen
 
 
-def _feed_input(writer: StreamWriter, room: threading.Semaphore) -> None:
+def _feed_input(writer: StreamWriter, room: threading.Semaphore, *, is_typed: bool) -> None:
     """Send what comes through our standard input, from a thread: it may be a file, a pipe, or never say a word."""
     from sdk.contract import frames
 
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None or (sys.stdin.isatty() and not is_typed):
         writer.write(frames.encode_frame(frames.STDIN_END))
         return
     loop = asyncio.get_running_loop()

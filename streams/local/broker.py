@@ -21,7 +21,13 @@ from typing import Final
 from streams.commands import CommandError
 from streams.local import fast_start
 from streams.local.jars import ProgressCallback, ensure_jars, is_fetched, kafka_dir, no_progress
-from streams.local.kafka_config import BrokerPlace, java_command, logging_properties, server_properties
+from streams.local.kafka_config import (
+    BrokerPlace,
+    bridge_listener,
+    java_command,
+    logging_properties,
+    server_properties,
+)
 from streams.local.ports import check_port_free
 from streams.local.probe import probe_kafka
 
@@ -62,17 +68,18 @@ class LocalBroker:
         controller_port: int,
         version: str = "4.1.1",
         heap_mib: int = 256,
+        bridge: str = "",
         extra: Mapping[str, str] | None = None,
     ) -> None:
         """Make a broker that keeps its things in `data_dir`; nothing is touched before `prepare`.
 
-        `extra` are Kafka settings that win over ours.
+        It listens at `bridge` (`host:port`) too, if given. `extra` are Kafka settings that win over ours.
         """
         home = data_dir.absolute()
         self._place = BrokerPlace("127.0.0.1", port, controller_port, home)
         self._version = version
         self._heap_mib = heap_mib
-        self._extra = dict(extra or {})
+        self._extra = {**(bridge_listener(self._place, bridge) if bridge else {}), **(extra or {})}
         self._jars: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
 

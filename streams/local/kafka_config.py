@@ -62,6 +62,19 @@ def server_properties(place: BrokerPlace, extra: dict[str, str]) -> str:
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
+def bridge_listener(place: BrokerPlace, bridge: str) -> dict[str, str]:
+    """Settings with one listener more, at `bridge` (`host:port`), for containers in a network of their own.
+
+    Clients follow the address that a broker advertises, so each listener advertises itself.
+    """
+    own = f"PLAINTEXT://{place.host}:{place.port},BRIDGE://{bridge}"
+    return {
+        "listeners": f"{own},CONTROLLER://{place.host}:{place.controller_port}",
+        "advertised.listeners": own,
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,BRIDGE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }
+
+
 def logging_properties(version: str, log_file: Path) -> str:
     """Return the logging configuration: one file, four times 10 MiB at most."""
     if version.startswith("3."):

@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.commands import CANNOT_REACH_KAFKA, USAGE, CommandError
 from streams.local import supervise
+from streams.local.bridge import with_bridge
 from streams.local.broker import check_disk
 from streams.local.probe import probe_any
 from streams.local.processes import ProcessId, identify, is_alive, send
@@ -47,6 +48,9 @@ def prepare(settings: Settings, screen: Screen, *, demo: bool) -> tuple[Path, in
         )
     check_disk(data_dir, "the data is kept", "set data_dir to another disk")
     broker = None
+    settings, note = with_bridge(settings)
+    if note:
+        screen.console.print(note, soft_wrap=True)
     if settings.own_broker:
         broker = create_broker(settings)
         broker.check_ports()

@@ -30,6 +30,7 @@ from sdk.contract.requests import ChangePolicy, ConfigurePool, Request, RunApp, 
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from streams.local.broker import LocalBroker
+from streams.local.child import ChildSpec
 from streams.local.ports import find_free_ports, is_port_free
 from streams.local.processes import MARK_ENV, run_mark
 from streams.local.rig_children import CopyWatch, Minded, Running, kill_marked, running_copies
@@ -79,7 +80,12 @@ class Rig:
             bootstrap = broker.bootstrap
         if bootstrap is None:
             port, controller_port = find_free_ports(2)
-            self.broker = LocalBroker(self.folder / "kafka", port=port, controller_port=controller_port)
+            self.broker = LocalBroker(
+                self.folder / "kafka",
+                port=port,
+                controller_port=controller_port,
+                bridge=str(settings.get("docker_bootstrap", "")),
+            )
             bootstrap = self.broker.bootstrap
         self.bootstrap = bootstrap
         self.prefix = f"rig-{uuid.uuid4().hex[:8]}"
@@ -190,11 +196,17 @@ class Rig:
             if child.once:
                 continue
             env = {**child.env, MARK_ENV: self.mark}
-            minded = Minded(child.argv, env=env, cwd=child.cwd or ".", log=logs / f"{child.name}.log")
+            minded = Minded(
+                self.argv_of(child), env=env, cwd=child.cwd or ".", log=logs / f"{child.name}.log"
+            )
             if child.name.startswith("provisioner"):
                 self.provisioners[child.name] = minded
             else:
                 self.workers[child.name] = minded
+
+    def argv_of(self, child: ChildSpec) -> list[str]:
+        """What is run for a child of `up`; a rig with parts of its own says otherwise."""
+        return child.argv
 
     # --- asking -------------------------------------------------------------------------------------
 

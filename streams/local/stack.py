@@ -37,6 +37,7 @@ def create_broker(settings: Settings) -> LocalBroker:
         controller_port=settings.kafka_controller_port,
         version=settings.kafka_version,
         heap_mib=settings.kafka_heap_mib,
+        bridge=settings.docker_bootstrap,
     )
 
 

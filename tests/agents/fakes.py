@@ -6,6 +6,7 @@ from agents.driver import OnExit, StartError
 from agents.execution import Execution
 from agents.provider import CreateError, OnNodeAnswer, OnNodeExit, OnNodeRestart
 from agents.state import Found
+from sdk.contract.frames import Terminal
 from sdk.contract.ids import node_id
 from sdk.contract.orders import AppOrder, NodeOrder
 
@@ -92,7 +93,9 @@ class FakeDriver:
         """Made-up processes listen nowhere."""
         return ""
 
-    async def execute(self, app: str, generation: int, _command: list[str]) -> Execution | None:
+    async def execute(
+        self, app: str, generation: int, _command: list[str], _terminal: Terminal | None = None
+    ) -> Execution | None:
         """Made-up processes run nothing beside them."""
         if self._live.get(app, (0,))[0] == generation:
             raise StartError("made up")

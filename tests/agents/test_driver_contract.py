@@ -1,4 +1,4 @@
-"""What every driver promises; run with processes, with containers of a real and a made-up daemon, and with the fake."""
+"""What every driver promises: processes, containers (real, behind a fake API, of a dictionary), and the fake."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ MakeDriver = Callable[[], Driver]
 SLEEP = ["sleep", "600"]
 
 
-@pytest.fixture(params=["process", "docker", "docker-fake", "fake"])
+@pytest.fixture(params=["process", "docker", "docker-http", "docker-fake", "fake"])
 def make_driver(request: pytest.FixtureRequest, tmp_path: Path) -> MakeDriver:
     """A maker of drivers of each kind."""
     match request.param:
@@ -35,6 +35,9 @@ def make_driver(request: pytest.FixtureRequest, tmp_path: Path) -> MakeDriver:
             daemon = request.getfixturevalue("docker_daemon")
             request.addfinalizer(lambda: remove_containers(daemon.host, tmp_path))  # noqa: PT021 - only here
             return lambda: make_docker_driver(tmp_path, lambda: DockerContainers(daemon.host))
+        case "docker-http":
+            served = request.getfixturevalue("http_daemon")
+            return lambda: make_docker_driver(tmp_path, lambda: DockerContainers(served.host))
         case "docker-fake":
             fake = FakeDaemon(IMAGE)
             return lambda: make_docker_driver(tmp_path, lambda: fake)

@@ -17,7 +17,7 @@ from agents.exec_door import COMMANDS_MAX, ExecDoor
 from agents.execution import Execution
 from agents.process_driver import ProcessDriver
 from sdk.contract import frames
-from sdk.contract.frames import Start
+from sdk.contract.frames import Start, Terminal
 from sdk.contract.orders import AppOrder
 from streams.commands import CommandError
 from streams.commands.executing import execute
@@ -41,20 +41,21 @@ class Node:
         self.token.chmod(0o600)
         self.begun: list[Execution] = []
         self.port = 0
+        self.endpoint: Endpoint
 
-    async def begin(self, app: str, command: list[str]) -> Execution:
+    async def begin(self, app: str, command: list[str], terminal: Terminal | None) -> Execution:
         """What the node does for a client."""
         from agents.driver import StartError
 
-        found = await self.driver.execute(app, 7, command)
+        found = await self.driver.execute(app, 7, command, terminal)
         if found is None:
             raise StartError(f"{app} does not run here")
         self.begun.append(found)
         return found
 
-    def run(self, *command: str, token: str = TOKEN, **more: int) -> Awaitable[int]:
+    def run(self, *command: str, token: str = TOKEN, timeout_ms: int = 0) -> Awaitable[int]:
         """The command as `apps exec` runs it; its exit code."""
-        return execute("127.0.0.1", self.port, token, Start(APP, list(command), **more))
+        return execute("127.0.0.1", self.port, token, Start(APP, list(command), timeout_ms))
 
     def beside(self) -> list[int]:
         """Processes of the app apart from its own."""
@@ -81,6 +82,7 @@ def play(folder: Path, act: Act, **order: object) -> None:
         await node.driver.start(AppOrder(APP, 7, SLEEP, {"MINE": "1"}, **order))  # type: ignore[arg-type]
         door = ExecDoor(node.token, node.begin)
         endpoint = Endpoint(Answers(lambda *_: True, dict, list, node.driver.log_tail, door))
+        node.endpoint = endpoint
         node.port = await endpoint.listen("127.0.0.1", 0)
         try:
             await act(node)

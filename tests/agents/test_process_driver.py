@@ -202,3 +202,41 @@ def test_another_process_with_the_pid_is_nobody_of_ours() -> None:
 def test_root_holds_the_sdk() -> None:
     """Apps start where `sdk` and `examples` lie."""
     assert (ROOT / "sdk" / "heartbeat.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("on_isolation", "outlives", "is_left"),
+    [("stop", False, False), ("stop", True, True), ("keep", False, True)],
+)
+def test_app_that_must_not_run_unheard_ends_with_its_agent(
+    tmp_path: Path, on_isolation: str, *, outlives: bool, is_left: bool
+) -> None:
+    """The kernel ends it when its agent is killed and nobody adopts it; every other app runs on."""
+    agent = f"""
+import asyncio, time
+from pathlib import Path
+from agents.process_driver import ProcessDriver
+from sdk.contract.orders import AppOrder
+from tests.agents.limited import limits_of
+folder = Path({str(tmp_path)!r})
+driver = ProcessDriver(folder, node={NODE!r}, agent_url="", limits=limits_of(folder), outlives_agent={outlives})
+async def act():
+    print(await driver.start(AppOrder("application-a", 1, ["sleep", "600"], on_isolation={on_isolation!r})), flush=True)
+    time.sleep(600)
+asyncio.run(act())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", agent], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        start = procfs.start_of(pid)
+        process.kill()
+    try:
+        if is_left:
+            assert procfs.is_alive(pid, start)
+        else:
+            asyncio.run(until(lambda: not procfs.is_alive(pid, start)))
+    finally:
+        if procfs.is_alive(pid, start):
+            os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What every provider promises: processes, containers, ssh (real, and over pipes), cloud machines, and the fake."""
+"""What every provider promises: processes, containers (real and behind a fake API), ssh (real and by pipes), cloud."""
 
 import asyncio
 import os
@@ -98,7 +98,7 @@ class Maker:
         return NodeOrder(order, 4, self.floor)
 
 
-@pytest.fixture(params=["plain", "template", "docker", "ssh", "pipe", "cloud", "fake"])
+@pytest.fixture(params=["plain", "template", "docker", "docker-http", "ssh", "pipe", "cloud", "fake"])
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     """A maker of each kind; what a failed test left running is ended."""
     if request.param == "docker":
@@ -111,8 +111,11 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
             for left in containers.list_labelled({"watchkeep.prefix": maker.config.prefix}):
                 containers.remove(left.id)
         return
-    maker = Maker(request.param, tmp_path)
-    if request.param == "pipe":
+    maker = Maker(request.param.removesuffix("-http"), tmp_path)
+    if request.param == "docker-http":
+        served = request.getfixturevalue("http_daemon")
+        maker.connect = lambda: DockerContainers(served.host)
+    elif request.param == "pipe":
         maker.hosts = [fake_host(str(tmp_path / "home"))]
     elif request.param == "ssh":
         server = request.getfixturevalue("ssh_server")

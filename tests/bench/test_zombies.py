@@ -207,7 +207,9 @@ def test_figures_have_the_time_of_each_cell_and_count_what_is_wrong() -> None:
     """A figure a cell, which reaches what is stated; and sums over all."""
     strange = outcome(Cell("killed", "spread", "stop"), together_ms=20, touched=["application-b/9"])
     cells = {ZOMBIE: outcome(), strange.observed.cell: strange}
-    outcomes = Outcomes(cells, {"spread": [Finding("one copy is accepted", "twice")], "new-node": []}, 99)
+    outcomes = Outcomes(
+        cells, {"spread": [Finding("one copy is accepted", "twice")], "new-node": []}, 99, "a saw"
+    )
 
     assert figure(outcomes, "two_copies_cut_spread_keep_ms").value == 30_000
     assert figure(outcomes, "two_copies_cut_spread_keep_ms").is_reached

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from agents import provisioner
 from agents.settings import PoolConfig
+from agents.spawner import TemplateSpawner
 from sdk.contract.heartbeats import PoolReport, Report
 from sdk.contract.ids import split_node_id
 from streams.local.broker import LocalBroker
@@ -32,7 +33,7 @@ async def provisioning(config: PoolConfig, *, orderly: bool) -> AsyncIterator[No
     """A provisioner in this process, whose cloud outlives it; at the end it is stopped, or just gone."""
     # There is no template to fork from: machines start their agents themselves.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    running = asyncio.ensure_future(provisioner.run_pool(config, (0, ours)))
+    running = asyncio.ensure_future(provisioner.run_pool(config, TemplateSpawner((0, ours))))
     try:
         yield
         if orderly:

@@ -9,15 +9,15 @@ from pathlib import Path
 from agents.containers import Containers
 from agents.docker_calls import DockerCalls
 from agents.docker_driver import DockerDriver, Reach
-from agents.docker_plan import place_of
+from agents.docker_plan import Surroundings, place_of
 from agents.docker_sdk import DockerContainers
 
 NODE = "node-127.0.0.1_1"
 
 
-async def _reach(network: str) -> str:
+async def _reach(network: str) -> Surroundings:
     """Nobody beats here."""
-    return f"http://127.0.0.1:1/{network}"
+    return Surroundings(f"http://127.0.0.1:1/{network}")
 
 
 def make_docker_driver(

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from agents.containers import Container, ContainerError, ContainerPlan, DaemonAwayError, NoContainerError
+from sdk.contract.frames import Terminal
 
 #: Ids of made-up processes; no real pid is ever so high.
 _FIRST_PID = 20_000_000
@@ -93,10 +94,16 @@ class FakeDaemon:
         self.look_up(container)
         return f"{lines} lines of {container}\n".encode()
 
-    def execute(self, container: str, _command: list[str]) -> tuple[str, socket.socket, bytes]:
+    def execute(
+        self, container: str, _command: list[str], _terminal: Terminal | None = None
+    ) -> tuple[str, socket.socket, bytes]:
         """Made-up containers run nothing else."""
         self.look_up(container)
         raise ContainerError("made up")
+
+    def resize_command(self, command: str, _rows: int, _columns: int) -> None:
+        """None was ever begun."""
+        raise NoContainerError(f"no command {command}")
 
     def look_up_command(self, command: str) -> tuple[int, int | None]:
         """None was ever begun."""

@@ -14,7 +14,7 @@ from agents import procfs
 from agents.docker_driver import DockerDriver
 from agents.docker_execution import DockerExecution
 from agents.http_page import ask_page
-from sdk.contract.frames import STDERR, STDOUT
+from sdk.contract.frames import STDERR, STDOUT, Terminal
 from tests.agents.waiting import until
 from tests.docker.daemon import Daemon
 from tests.docker.test_containers import APP, Agent, order
@@ -128,6 +128,37 @@ def _sleeps(pid: int) -> bool:
         return b"time.sleep(60" in Path(f"/proc/{pid}/cmdline").read_bytes() and pid != os.getpid()
     except OSError:
         return False
+
+
+def test_command_has_a_terminal_inside(agent: Agent) -> None:
+    """Its size and kind are the client's, a new size arrives, Ctrl-C interrupts and Ctrl-D ends its input."""
+    show = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGWINCH, lambda *_: print(tuple(os.get_terminal_size()), flush=True))\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n"
+        "print(os.environ['TERM'], os.isatty(0), flush=True)\n"
+        "sys.exit(len(sys.stdin.read()))"
+    )
+
+    async def act(driver: DockerDriver) -> None:
+        await driver.start(order(SLEEP))
+        found = await driver.execute(APP, 7, ["python3", "-c", show], Terminal(30, 100, "vt100"))
+        assert found is not None
+        output = Output()
+        pumping = asyncio.ensure_future(found.pump(output.take))
+        await until(lambda: b"vt100 True" in output.get(STDOUT, b""))
+        await found.resize(41, 132)
+        await until(lambda: b"(132, 41)" in output[STDOUT])
+        await found.write(b"\x03")
+        await until(lambda: b"interrupted" in output[STDOUT])
+        await found.write(b"abc\r")
+        await found.end_input()
+        assert await pumping == 4
+        found.kill()
+        await driver.kill(APP, 7)
+        await until(lambda: agent.exits)
+
+    agent.play(act)
 
 
 def test_program_that_is_missing_is_told(agent: Agent) -> None:

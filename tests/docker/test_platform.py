@@ -11,6 +11,7 @@ from agents.docker_image import IMAGE
 from agents.docker_sdk import DockerContainers
 from sdk.contract.specs import AppSpec, DockerSpec
 from streams.commands.scaling import fetch_log
+from streams.local.ports import find_free_ports
 from streams.local.rig import Rig, is_running
 from tests.docker.daemon import Daemon
 
@@ -19,6 +20,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 BEATING = ["python3", "-c", "from sdk.heartbeat import heart_beat; heart_beat()"]
 IN_HOST, IN_BRIDGE, PROCESS = "application-host", "application-bridge", "application-process"
 AGENT_KILLS = 10
+#: Beats once it has read this platform's topics, told by nobody where they are.
+READING = ["python3", "-c", f"from sdk.deployer import Deployer; Deployer().list_nodes(); {BEATING[2]}"]
 
 
 class Platform:
@@ -37,6 +40,12 @@ class Platform:
         return [it for it in self.seen() if it.labels["watchkeep.app"] == app and it.is_alive]
 
 
+def bridge_address(containers: DockerContainers) -> str:
+    """Where Kafka can listen for apps in the bridge."""
+    gateway = containers.gateway("bridge")
+    return f"{gateway}:{find_free_ports(1, gateway)[0]}"
+
+
 @pytest.fixture
 def platform(docker_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform whose nodes have the driver docker and whose agents are started again in their place."""
@@ -44,7 +53,11 @@ def platform(docker_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) ->
     with (
         docker_daemon.network(),
         Rig(
-            tmp_path_factory.mktemp("rig"), docker=True, docker_host=docker_daemon.host, restart_agents=True
+            tmp_path_factory.mktemp("rig"),
+            docker=True,
+            docker_host=docker_daemon.host,
+            docker_bootstrap=bridge_address(containers),
+            restart_agents=True,
         ) as rig,
     ):
         rig.start(workers=1, nodes=2, slots=4)
@@ -57,9 +70,9 @@ def platform(docker_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def spec(app: str, network: str) -> AppSpec:
-    """An app in a container."""
+    """An app in a container, which beats if the SDK reaches Kafka from there."""
     docker = DockerSpec(IMAGE, network=network)  # type: ignore[arg-type]  # one of the two
-    return AppSpec(app, BEATING, driver="docker", docker=docker)
+    return AppSpec(app, READING, driver="docker", docker=docker)
 
 
 def wait_for_agent(rig: Rig, node: str, registration: int, pid: int) -> None:
@@ -141,18 +154,25 @@ def test_reason_of_a_failed_start_is_shown(platform: Platform) -> None:
 def test_node_in_a_container_is_replaced_with_its_apps(
     docker_daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With nodes as containers, one that is killed is replaced by a new one with all its apps, as ever."""
+    """With nodes as containers, one that is killed is replaced by a new one with all its apps, containers too."""
     containers = DockerContainers(docker_daemon.host)
     with (
         docker_daemon.network(),
-        Rig(tmp_path_factory.mktemp("rig"), provider="docker", docker_host=docker_daemon.host) as rig,
+        Rig(
+            tmp_path_factory.mktemp("rig"),
+            provider="docker",
+            docker=True,
+            docker_host=docker_daemon.host,
+            docker_bootstrap=bridge_address(containers),
+        ) as rig,
     ):
         rig.start(workers=1, nodes=2, slots=4)
-        apps = rig.run_apps([f"application-{number}" for number in range(4)], within_s=60)
         _check_secret(rig)
-        victim = rig.node_of(apps[0])
+        processes = ["application-0", "application-1"]
+        apps = rig.run_apps([*processes, spec(IN_HOST, "host"), spec(IN_BRIDGE, "bridge")], within_s=60)
+        victim = rig.node_of(IN_BRIDGE)
         lost = [app for app in apps if rig.node_of(app) == victim]
-        (container,) = containers.list_labelled({"watchkeep.node": victim})
+        (container,) = containers.list_labelled({"watchkeep.node": victim, "watchkeep.kind": "node"})
 
         containers.signal(container.id, "SIGKILL")
 
