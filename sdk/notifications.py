@@ -100,7 +100,7 @@ class _Sender:
 
 
 def _merge(waiting: Notification, new: Notification) -> Notification:
-    """One record of two occurrences: it keeps the place and number of the one that waits, and says what the new says."""
+    """One record of two occurrences: the place and number of the one that waits, the words of the new one."""
     return replace(
         waiting,
         text=new.text,
@@ -217,7 +217,7 @@ def dropped() -> int:
 
 def close(within_s: float = GOODBYE_WITHIN_S) -> bool:
     """Deliver what waits, at most for that time, s, and stop; the next `send` starts again. False if some was left."""
-    global _sender  # noqa: PLW0603  # one buffer per process
+    global _sender
     with _lock:
         sender, _sender = _sender, None
     return sender is None or sender.outbox.close(within_s)
@@ -244,7 +244,7 @@ def _open() -> _Sender:
 
 def _forget_parent() -> None:
     """In a forked child: the thread stayed behind, and the parent's letters are the parent's."""
-    global _sender, _lock  # noqa: PLW0603  # one buffer per process
+    global _sender, _lock
     _sender, _lock = None, threading.Lock()
 
 
@@ -263,10 +263,9 @@ def _ms(seconds: float, *, what: str) -> int:
 def _app(app: str | None) -> tuple[str, int]:
     """Who speaks, and in which generation."""
     own = os.environ.get("WATCHKEEP_APP_ID", "")
-    if app is None:
-        name = own
-    else:
-        name = app if app.startswith(("application-", "service-")) else f"application-{app}"
+    name = own if app is None else app
+    if app is not None and not app.startswith(("application-", "service-")):
+        name = f"application-{app}"
     if not name:
         raise ValueError("app: outside of a managed app it must be named: app='application-...'")
     check_app(name)
