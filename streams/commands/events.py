@@ -124,7 +124,7 @@ def event_line(entry: Entry) -> str:
     if isinstance(entry.said, DecodeError):
         return head + click.style(f"(no event of ours: {entry.said})", fg="yellow")
     return (
-        f"{head}{click.style(f'{short_type(entry.said.type):<24}', bold=True)}{event_words(entry.said.event)}"
+        f"{head}{click.style(f'{short_type(entry.said.type):<23}', bold=True)} {event_words(entry.said.event)}"
     )
 
 

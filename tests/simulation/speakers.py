@@ -138,7 +138,7 @@ class SimInbox:
             topic_id=world.notifications_id,
         )
         self._is_asking = False
-        self.reader = Reader(worker, world.broker, {self._place: self._log.end}, lambda _: worker.wake())
+        self.reader = Reader(worker, world.broker, {self._place: self._log.end}, lambda _: self._wake())
 
     @property
     def is_busy(self) -> bool:
@@ -146,6 +146,11 @@ class SimInbox:
         if not (self._worker.planning.leads and self.reader.can_read):
             return False
         return self._is_asking or self._inbox._start != self._log.end
+
+    def _wake(self) -> None:
+        """To who does not lead it is no news; who begins to lead turns anyway."""
+        if self._worker.planning.leads:
+            self._worker.wake()
 
     def turn(self, now_ms: int) -> None:
         """Ask for what came since, if it is time."""
