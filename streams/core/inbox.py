@@ -140,6 +140,8 @@ class InboxReader:
         self._at = TopicPartition(topic, 0)
         self._position = -1
         self._bounds_s = 0.0
+        #: What was read last: while a dead letter is awaited, or one event had no room for all, it is not read again.
+        self._kept: list[Any] = []
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -160,6 +162,13 @@ class InboxReader:
                 await reader.stop()
 
     async def _read(self, reader: AIOKafkaConsumer, start: int) -> None:
+        kept = self._kept
+        if kept and kept[0].offset <= start <= kept[-1].offset:
+            left = [record for record in kept if record.offset >= start]
+            end = kept[-1].offset + 1
+            self._inbox.take(left, start=start, begin=start, end=end, now_ms=monotonic.now_ms())
+            await asyncio.sleep(0)
+            return
         if self._position != start:
             reader.seek(self._at, start)
             self._position = start
@@ -179,6 +188,7 @@ class InboxReader:
                 _log.debug("the bounds of the notifications topic are unknown: %r", error)
                 return
         self._inbox.take(records, start=start, begin=begin, end=end, now_ms=monotonic.now_ms())
+        self._kept = [] if is_elsewhere else records
         if is_elsewhere:
             # Whatever comes next is read from where the fold has read to.
             self._position = -1
