@@ -13,7 +13,7 @@ from typing import Any
 import click
 import msgspec
 
-from sdk.contract.events import Event
+from sdk.contract.events import Event, NotificationsRead
 from sdk.contract.running import HttpCheck
 from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
 from tables.questions import used_slots
@@ -377,6 +377,10 @@ def short_type(name: str) -> str:
 
 def event_words(event: Event) -> str:
     """What an event says, in one line."""
+    if isinstance(event, NotificationsRead):
+        from streams.render_notifications import notices_words
+
+        return notices_words(event)
     fields = msgspec.to_builtins(event)
     return " ".join(
         f"{name}={_word(value)}"
@@ -386,6 +390,6 @@ def event_words(event: Event) -> str:
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, str) and " " not in value:
+    if isinstance(value, str) and " " not in value and value.isprintable():
         return value
     return msgspec.json.encode(value).decode()

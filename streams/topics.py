@@ -23,6 +23,7 @@ class TopicIds(msgspec.Struct, frozen=True):
 
     events: str
     heartbeats: str
+    notifications: str
 
 
 class TopicFault(msgspec.Struct, frozen=True):
@@ -107,12 +108,13 @@ def check_topics(bootstrap: str, prefix: str) -> list[TopicFault]:
 
 
 def read_topic_ids(bootstrap: str, prefix: str) -> TopicIds:
-    """Kafka's ids of the events and heartbeats topics."""
+    """Kafka's ids of the events, heartbeats and notifications topics."""
     topics = Topics(prefix)
+    names = [topics.events, topics.heartbeats, topics.notifications]
     admin = open_admin(bootstrap)
     try:
-        found = {topic["name"]: topic for topic in admin.describe_topics([topics.events, topics.heartbeats])}
-        return TopicIds(str(found[topics.events]["topic_id"]), str(found[topics.heartbeats]["topic_id"]))
+        found = {topic["name"]: topic for topic in admin.describe_topics(names)}
+        return TopicIds(*(str(found[name]["topic_id"]) for name in names))
     finally:
         admin.close()
 

@@ -31,8 +31,10 @@ from sdk.contract.events import (
 from sdk.contract.ids import check_name, pool_id
 from sdk.contract.policy import policy_from
 from sdk.contract.requests import (
+    AcknowledgeNotification,
     BindDevice,
     ChangePolicy,
+    ClearNotification,
     ConfigurePool,
     ConfirmNodeDown,
     CordonNode,
@@ -64,6 +66,7 @@ from tables.admit_devices import (
     retire_device,
     unbind_device,
 )
+from tables.admit_notifications import acknowledge, clear
 from tables.fold_control import POOL_NODES_MAX, SLOTS_MAX, bounds_fault, shutdown_fault
 from tables.fold_sources import expectation_fault, is_forgettable
 from tables.needs import need_fault
@@ -285,4 +288,6 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     EnableDevice: enable_device,
     BindDevice: bind_device,
     UnbindDevice: unbind_device,
+    AcknowledgeNotification: acknowledge,
+    ClearNotification: clear,
 }

@@ -21,6 +21,7 @@ from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
+from tables.fold_notifications import NOTIFICATION_HANDLERS
 from tables.fold_pauses import PAUSE_HANDLERS
 from tables.fold_sources import SOURCE_HANDLERS
 from tables.fold_spares import SPARE_HANDLERS
@@ -29,7 +30,7 @@ from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 
 
 class Meta(NamedTuple):
@@ -68,6 +69,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **MOVE_HANDLERS,
     **PAUSE_HANDLERS,
     **DEVICE_HANDLERS,
+    **NOTIFICATION_HANDLERS,
 }
 
 

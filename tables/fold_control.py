@@ -25,7 +25,9 @@ from sdk.contract.events import (
 from sdk.contract.ids import pool_id
 from sdk.contract.policy import check_policy
 from tables.fold_nodes import term_fault, wake_of
+from tables.fold_notifications import escalate
 from tables.fold_requests import remember, request_fault
+from tables.notification_rows import NotificationRow
 from tables.pools import nodes_max
 from tables.rows import (
     ONLY,
@@ -349,6 +351,9 @@ def _timer_fired(state: State, event: TimerFired, meta: "Meta") -> str:
         return "nobody waits for it"
     if isinstance(row, PauseRow):
         state.drop("pauses", event.key)
+        return ""
+    if isinstance(row, NotificationRow):
+        state.put("notifications", event.key, escalate(row, meta))
         return ""
     new: Any = replace(row, wake=replace(wake, fired=True))
     if isinstance(new, BrakeRow) and new.band == "most" and new.engaged >= 0:

@@ -15,6 +15,11 @@ from sdk.contract.devices import Device, DeviceKind
 from sdk.contract.events import Band, SourceKind
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
+from tables.notification_rows import InboxRow, NotificationRow, SpeakerRow
+from tables.wakes import Wake
+
+# Known to everybody as a part of rows.
+__all__ = ["Wake"]
 
 NodeState = Literal["active", "down", "left"]
 AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "finished", "stopped"]
@@ -22,16 +27,6 @@ AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "finish
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of all rows."""
-
-
-class Wake(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A time that a decision asked for; at most one per row, a later one replaces it."""
-
-    #: Offset of the decision that asked, which names it.
-    set_at: int
-    #: Append time after which `TimerFired` is due.
-    due_at_ms: int
-    fired: bool = False
 
 
 class NodeRow(_Row, frozen=True):
@@ -332,6 +327,9 @@ Row = (
     | SourceRow
     | DeviceRow
     | BindingRow
+    | NotificationRow
+    | SpeakerRow
+    | InboxRow
     | RequestRow
     | PolicyRow
     | TermRow
@@ -350,6 +348,9 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "sources": SourceRow,
     "devices": DeviceRow,
     "bindings": BindingRow,
+    "notifications": NotificationRow,
+    "speakers": SpeakerRow,
+    "inbox": InboxRow,
     "requests": RequestRow,
     "policy": PolicyRow,
     "term": TermRow,

@@ -21,6 +21,8 @@ from tables.rows import (
 from tables.tables import Tables
 
 Key = tuple[str, str]
+#: Tables whose rows are ever forgotten.
+FORGETTABLE = ("requests", "sources", "grants", "pauses", "devices", "notifications", "speakers")
 #: A node and its lineage: what room is taken under.
 Home = tuple[str, int]
 
@@ -81,8 +83,8 @@ class State(Tables):
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources, grants, pauses and devices are ever forgotten."""
-        assert table in ("requests", "sources", "grants", "pauses", "devices")
+        """Remove a row of a table whose rows are ever forgotten."""
+        assert table in FORGETTABLE
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))

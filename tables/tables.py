@@ -3,6 +3,7 @@
 from typing import cast
 
 from sdk.contract.policy import Policy
+from tables.notification_rows import InboxRow, NotificationRow, SpeakerRow
 from tables.rows import (
     ONLY,
     TABLES,
@@ -24,6 +25,7 @@ from tables.rows import (
 _BUILT_IN = PolicyRow(Policy())
 _NO_TERM = TermRow()
 _BRAKE_OFF = BrakeRow()
+_NOTHING_READ = InboxRow()
 
 
 class Tables:
@@ -76,6 +78,21 @@ class Tables:
     def bindings(self) -> dict[str, BindingRow]:
         """Which devices an app has, by app."""
         return cast("dict[str, BindingRow]", self.tables["bindings"])
+
+    @property
+    def notifications(self) -> dict[str, NotificationRow]:
+        """What apps tell people, by `<app>/<key>`."""
+        return cast("dict[str, NotificationRow]", self.tables["notifications"])
+
+    @property
+    def speakers(self) -> dict[str, SpeakerRow]:
+        """Apps that have notified, by id."""
+        return cast("dict[str, SpeakerRow]", self.tables["speakers"])
+
+    @property
+    def inbox(self) -> InboxRow:
+        """How far the notifications topic was read."""
+        return cast("InboxRow", self.tables["inbox"].get(ONLY, _NOTHING_READ))
 
     @property
     def policy(self) -> Policy:

@@ -17,7 +17,7 @@ from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
 from tables.state import State, is_hosted
 
 #: Fold tables with a state topic of their own; all others share `platform`.
-_OWN = {"nodes": "nodes", "apps": "apps"}
+_OWN = {"nodes": "nodes", "apps": "apps", "notifications": "notifications"}
 _UNPUBLISHED = {"counters", "requests"}
 
 PROGRESS_KEY = "progress"

@@ -200,6 +200,28 @@ class DeviceUnbound(EventBase, frozen=True):
     kind: DeviceKind
 
 
+class NotificationAcknowledged(EventBase, frozen=True):
+    """Somebody has seen a notification and looks after it: it is not repeated, nor does it grow louder."""
+
+    request: str
+    app: str
+    key: str
+    #: Which one under this key: a later one is another.
+    number: Whole
+    #: Who, for people.
+    by: str = ""
+
+
+class NotificationCleared(EventBase, frozen=True):
+    """A notification is done with; the next occurrence opens another."""
+
+    request: str
+    app: str
+    key: str
+    number: Whole
+    by: str = ""
+
+
 class RequestRefused(EventBase, frozen=True):
     """A request that cannot be carried out, and why."""
 

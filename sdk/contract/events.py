@@ -30,6 +30,8 @@ from sdk.contract.admitted import (
     NodeShutdownRequested,
     NodesRequested,
     NodeUncordoned,
+    NotificationAcknowledged,
+    NotificationCleared,
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
@@ -74,6 +76,7 @@ from sdk.contract.facts import (
     Band,
     NodeExited,
     NodeRegistered,
+    NotificationsRead,
     OverdueShareChanged,
     Position,
     ProvisionerRegistered,
@@ -129,6 +132,9 @@ __all__ = [
     "NodeShutdownRequested",
     "NodeUncordoned",
     "NodesRequested",
+    "NotificationAcknowledged",
+    "NotificationCleared",
+    "NotificationsRead",
     "OverdueShareChanged",
     "PlannerStarted",
     "PolicyChanged",
@@ -189,6 +195,7 @@ Event = (
     | AppExited
     | NodeExited
     | OverdueShareChanged
+    | NotificationsRead
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
@@ -212,6 +219,8 @@ Event = (
     | DeviceEnabled
     | DeviceBound
     | DeviceUnbound
+    | NotificationAcknowledged
+    | NotificationCleared
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -227,6 +236,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.exited.v1": (AppExited, "app"),
     "watchkeep.node.exited.v1": (NodeExited, "pool"),
     "watchkeep.overdue-share.changed.v1": (OverdueShareChanged, ""),
+    "watchkeep.notifications.read.v1": (NotificationsRead, ""),
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
@@ -250,6 +260,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
     "watchkeep.device.bound.v1": (DeviceBound, "app"),
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
+    "watchkeep.notification.acknowledged.v1": (NotificationAcknowledged, "app"),
+    "watchkeep.notification.cleared.v1": (NotificationCleared, "app"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),

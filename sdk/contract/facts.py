@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.notifications import Notice, Sequence
 from sdk.contract.whole import Whole
 
 SourceKind = Literal["node", "pool", "app", "lone"]
@@ -131,3 +132,25 @@ class OverdueShareChanged(EventBase, frozen=True):
     overdue: Whole
     nodes: Whole
     positions: list[Position]
+
+
+class NotificationsRead(EventBase, frozen=True):
+    """A stretch of the notifications topic was read; from the leader only.
+
+    It counts only if it begins where the fold has read to, so each record counts once, whoever leads.
+    """
+
+    term: Whole
+    topic_id: str
+    #: Where the stretch begins, and the first offset after it.
+    from_offset: Whole
+    to_offset: Whole
+    notices: list[Notice]
+    #: The highest number of each writer in it.
+    sequences: list[Sequence]
+    #: Records that were counted before, of generations that a newer one has followed, and that are none of ours.
+    doubled: Whole = 0
+    stale: Whole = 0
+    garbled: Whole = 0
+    #: Records that the topic's retention took before anybody read them.
+    lost: Whole = 0

@@ -184,6 +184,25 @@ class UnbindDevice(_Request, frozen=True):
     kind: DeviceKind = "sensor"
 
 
+class AcknowledgeNotification(_Request, frozen=True):
+    """Say that one looks after a notification."""
+
+    app: str
+    key: str
+    #: The one that was seen; 0: whichever stands under this key.
+    number: Whole = 0
+    by: str = ""
+
+
+class ClearNotification(_Request, frozen=True):
+    """Say that a notification is done with."""
+
+    app: str
+    key: str
+    number: Whole = 0
+    by: str = ""
+
+
 Request = (
     RunApp
     | StopApp
@@ -208,6 +227,8 @@ Request = (
     | EnableDevice
     | BindDevice
     | UnbindDevice
+    | AcknowledgeNotification
+    | ClearNotification
 )
 
 REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
@@ -234,4 +255,6 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.enable-device.v1": EnableDevice,
     "watchkeep.request.bind-device.v1": BindDevice,
     "watchkeep.request.unbind-device.v1": UnbindDevice,
+    "watchkeep.request.acknowledge-notification.v1": AcknowledgeNotification,
+    "watchkeep.request.clear-notification.v1": ClearNotification,
 }

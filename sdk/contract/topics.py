@@ -62,6 +62,11 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.requests.v1"
 
     @property
+    def notifications(self) -> str:
+        """What apps tell people, as the SDK writes it."""
+        return f"{self.prefix}.notifications.v1"
+
+    @property
     def dead_letters(self) -> str:
         """Records that could not be used, with the reason."""
         return f"{self.prefix}.dead-letters.v1"
@@ -72,7 +77,7 @@ class Topics(msgspec.Struct, frozen=True):
 
 
 #: The Faust tables; each has one compacted state topic.
-VIEW_TABLES: Final = ("nodes", "apps", "monitoring", "platform")
+VIEW_TABLES: Final = ("nodes", "apps", "monitoring", "notifications", "platform")
 
 
 def topic_specs(prefix: str) -> list[TopicSpec]:
@@ -93,6 +98,7 @@ def topic_specs(prefix: str) -> list[TopicSpec]:
         TopicSpec(topics.commands, WIDE_PARTITIONS, dict(_COMPACT)),
         TopicSpec(topics.requests, 1, dict(week)),
         TopicSpec(topics.dead_letters, 1, dict(week)),
+        TopicSpec(topics.notifications, 1, {**week, **append_time}),
         *(TopicSpec(topics.state(table), 1, dict(_COMPACT)) for table in VIEW_TABLES),
     ]
 

@@ -123,9 +123,7 @@ def event_line(entry: Entry) -> str:
     head = f"{entry.offset:>6}  {clock(entry.append_ms)}.{entry.append_ms % 1_000:03d}  "
     if isinstance(entry.said, DecodeError):
         return head + click.style(f"(no event of ours: {entry.said})", fg="yellow")
-    return (
-        f"{head}{click.style(f'{short_type(entry.said.type):<24}', bold=True)}{event_words(entry.said.event)}"
-    )
+    return f"{head}{click.style(f'{short_type(entry.said.type):<23}', bold=True)} {event_words(entry.said.event)}"
 
 
 # --- show ----------------------------------------------------------------------------------------------

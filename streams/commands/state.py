@@ -46,7 +46,7 @@ def state(
 ) -> None:
     r"""Print the tables as they were after an offset or at a time, folded from the log.
 
-    Tables: nodes apps orders pools sources requests policy term brake counters.
+    Tables: nodes apps orders pools sources notifications speakers inbox requests policy term brake counters.
 
     \b
     Examples:
@@ -116,4 +116,4 @@ def _row_words(row: Row) -> str:
 def _word(name: str, value: Any) -> str:
     if name.endswith("_at_ms") and isinstance(value, int) and value:
         return clock(value)
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) and value.isprintable() else msgspec.json.encode(value).decode()

@@ -36,6 +36,7 @@ from streams.core.appender import Appender
 from streams.core.bridging import Bridging
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
+from streams.core.inbox import Inbox, InboxReader
 from streams.core.letters import Letters, decode_letter
 from streams.core.pace import Pace
 from streams.core.planning import Planning
@@ -136,6 +137,7 @@ class Core:
         ids = await self._read_ids()
         self._heartbeats_id = ids.heartbeats
         self._events_id = ids.events
+        self._notifications_id = ids.notifications
         self._producer = create_writer(self._bootstrap)
         self._tick_producer = create_writer(self._bootstrap, acks=1)
         await start_clients(self._producer, self._tick_producer)
@@ -157,6 +159,7 @@ class Core:
                 ("ticks", self._ticker.run()),
                 ("beats", self._beat()),
                 ("bridge", self._bridging.run()),
+                ("notifications", self._inbox.run()),
                 ("turns", self._turns()),
                 ("stop", self._stop.wait()),
             )
@@ -193,6 +196,17 @@ class Core:
         self._letters = Letters(self._appender, self._topics)
         self._letters.restore(self._snapshots.load_letters())
         self._admission = Admission(state, self._planning, self._appender, self._letters)
+        self._inbox = InboxReader(
+            bootstrap=self._bootstrap,
+            topic=self._topics.notifications,
+            inbox=Inbox(
+                state=state,
+                planning=self._planning,
+                appender=self._appender,
+                letters=self._letters,
+                topic_id=self._notifications_id,
+            ),
+        )
         self._round = Round(
             state=state,
             watcher=self._watcher,

@@ -25,6 +25,13 @@ from sdk.contract.codec import (
     encode_request,
 )
 from sdk.contract.devices import Device
+from sdk.contract.notifications import (
+    Notice,
+    Notification,
+    Sequence,
+    decode_notification,
+    encode_notification,
+)
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 from sdk.contract.policy import Policy
 from sdk.contract.running import HttpCheck
@@ -158,6 +165,37 @@ EVENTS: dict[str, e.Event] = {
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
+    "notifications-read": e.NotificationsRead(
+        5,
+        _LOG,
+        40,
+        47,
+        [
+            Notice(
+                _APP,
+                "pump-3",
+                12,
+                "Pump 3 is dry: Übung",
+                "critical",
+                3,
+                _AT_MS,
+                _AT_MS + 9,
+                _AT_MS + 10,
+                300_000,
+                900_000,
+            ),
+            Notice(_APP, "hello", 12, "hello", "info", 1, _AT_MS, _AT_MS, _AT_MS),
+        ],
+        [Sequence(_APP, 12, "a1b2c3d4", 17, 4)],
+        1,
+        2,
+        3,
+        4,
+    ),
+    "notifications-read-nothing": e.NotificationsRead(5, _LOG, 40, 41, [], [], garbled=1),
+    "notification-acknowledged": e.NotificationAcknowledged("request-30", _APP, "pump-3", 7, "anna"),
+    "notification-cleared": e.NotificationCleared("request-31", _APP, "pump-3", 7, "anna"),
+    "notification-cleared-by-nobody": e.NotificationCleared("request-31", _APP, "pump-3", 7),
     "request-refused": e.RequestRefused("request-10", "no app 'application-x'"),
     "planner-started": e.PlannerStarted("writer-1", 1),
     "node-ordered": e.NodeOrdered(
@@ -397,8 +435,32 @@ REQUESTS: dict[str, r.Request] = {
     "enable-device": r.EnableDevice("controller-lamp-1", enabled=False),
     "bind-device": r.BindDevice("application-1", 3, "sensor-hall-1"),
     "unbind-device": r.UnbindDevice("application-1", 2, "controller"),
+    "acknowledge-notification": r.AcknowledgeNotification(_APP, "pump-3", 7, "anna"),
+    "acknowledge-notification-plain": r.AcknowledgeNotification(_APP, "pump-3"),
+    "clear-notification": r.ClearNotification(_APP, "pump-3", 7, "anna"),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}
+    ),
+}
+
+NOTIFICATIONS: dict[str, Notification] = {
+    "notification": Notification(
+        _APP,
+        12,
+        "a1b2c3d4",
+        17,
+        "pump-3",
+        "Pump 3 is dry: Übung",
+        "critical",
+        _AT_MS,
+        _AT_MS + 9,
+        3,
+        300_000,
+        900_000,
+        4,
+    ),
+    "notification-plain": Notification(
+        "service-db", 0, "a1b2c3d4", 1, "hello", "hello", "info", _AT_MS, _AT_MS
     ),
 }
 
@@ -408,6 +470,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "heartbeats": HEARTBEATS,
     "orders": ORDERS,
     "requests": REQUESTS,
+    "notifications": NOTIFICATIONS,
 }
 
 #: File -> samples whose golden bytes lack a field that their record has since got: read, but not written so any more.
@@ -426,6 +489,7 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "requests": lambda request: encode_request(
         request, request_id="request-1", asker="someone", at_ms=_AT_MS
     ),
+    "notifications": encode_notification,
 }
 
 #: File -> the record in its bytes.
@@ -434,6 +498,7 @@ DECODERS: dict[str, Callable[[bytes], msgspec.Struct]] = {
     "heartbeats": decode_heartbeat,
     "orders": lambda value: decode_orders(json.loads(value)["reporter"], value),
     "requests": lambda value: decode_request(value).request,
+    "notifications": decode_notification,
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from sdk.contract.events import EVENT_TYPES
 from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
+from sdk.contract.notifications import Notification
 from sdk.contract.orders import NodeOrders, PoolOrders
 from sdk.contract.requests import REQUEST_TYPES
 from tests.contract.samples import DECODERS, ENCODERS, GROWN, SAMPLES, read_golden
@@ -53,6 +54,7 @@ def test_no_golden_line_without_a_sample(kind: str) -> None:
         ("heartbeats", {Beat, Tick, Hello, Report, PoolReport}),
         ("orders", {NodeOrders, PoolOrders}),
         ("requests", set(REQUEST_TYPES.values())),
+        ("notifications", {Notification}),
     ],
 )
 def test_every_type_has_golden_bytes(kind: str, types: set[type]) -> None:

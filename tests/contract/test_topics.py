@@ -27,6 +27,7 @@ def test_every_topic_is_specified_once() -> None:
     topics = Topics("wk")
     names = [spec.name for spec in topic_specs("wk")]
     expected = [topics.events, topics.heartbeats, topics.commands, topics.requests, topics.dead_letters]
+    expected.append(topics.notifications)
     assert names == expected + [topics.state(table) for table in VIEW_TABLES]
 
 

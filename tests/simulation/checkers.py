@@ -24,6 +24,7 @@ from tests.simulation.healing import spare_left, unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
+from tests.simulation.notice_judge import NoticeJudge
 from tests.simulation.original_judge import cut_off_fault, original_fault, return_fault, unfound_original
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
@@ -59,6 +60,7 @@ class Checks(LogRules, Truth):
         self._may_park: set[str] = set()
         self.heartbeats = RecordJudge(world, self.state, self.policies)
         self.log = LogJudge(world, self.state, self)
+        self.notices = NoticeJudge(world, self.state)
         self._accepted = False
 
     def _heard_in(self, partition: int) -> list[Record]:
@@ -86,6 +88,7 @@ class Checks(LogRules, Truth):
         if self._accepted:
             self._fail_if(before)
             self._fail_if(self.log.accepted(said))
+            self._fail_if(self.notices.lost_fault(said.event) or self.notices.accepted(said.event))
 
     def heard_of(self, request: Request, firsts: list[int]) -> None:
         """A writer hears that its records were appended."""

@@ -24,6 +24,11 @@ def no_terms() -> list[Change]:
     return [(module, "term_fault", always("")) for module in (fold_nodes, fold_apps, fold_control)]
 
 
+def any_stretch(_old: Any) -> Any:
+    """A stretch of the notifications topic counts wherever it begins."""
+    return lambda state, event: fold_nodes.term_fault(state, event.term)
+
+
 def write_orders_once(old: Any) -> Any:
     """Orders are written when the fold changes, and never because of what stands."""
 

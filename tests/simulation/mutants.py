@@ -17,6 +17,8 @@ from tables import (
     fold_apps,
     fold_control,
     fold_nodes,
+    fold_notifications,
+    notices,
     plan,
     silence,
     timers,
@@ -29,6 +31,7 @@ from tests.simulation.guards import (
     always,
     any_epoch,
     any_hello,
+    any_stretch,
     drawn_ids,
     endless_settling,
     facts_once,
@@ -174,6 +177,16 @@ MUTANTS: list[Mutant] = [
         + [(module, "is_node_paused", always(False)) for module in (decide_nodes, fold_nodes)],
         ["ask pause", "app", "crash node", "cut node"],
     ),
+    Mutant(
+        "cursor of notifications",
+        [(fold_notifications, "reading_fault", any_stretch)],
+        ["flood", "say again", "rebalance", "slow broker"],
+    ),
+    Mutant(
+        "sequence of notifications",
+        [(notices._Stretch, "_number", always(0))],
+        ["flood", "notices", "lose acks", "delay requests"],
+    ),
 ]
 
 
@@ -203,6 +216,8 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "services first": (1, "a service comes before those that need it"),
     "what runs once": (1, "what runs once runs once"),
     "pauses": (3, "nothing is concluded about what is paused"),
+    "cursor of notifications": (4, "an event counts once"),
+    "sequence of notifications": (4, "a notification counts once"),
     "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }
 

@@ -104,7 +104,16 @@ def run_seed(
     workers, supervised = chance.choice([2, 2, 3]), chance.random() < 0.5
     size = size or Size(nodes=chance.randint(4, 5), apps=chance.randint(3, 8))
     originals = Random(f"originals/{seed}").choice([0, 0, 1, 2])
-    world = World(seed, workers=workers, originals=originals, supervised=supervised, size=size, **how)
+    speakers = Random(f"speakers/{seed}").choice([0, 0, 1, 2])
+    world = World(
+        seed,
+        workers=workers,
+        originals=originals,
+        speakers=speakers,
+        supervised=supervised,
+        size=size,
+        **how,
+    )
     checker = text = ""
     with simulated_shell(world), _without_gc():
         try:

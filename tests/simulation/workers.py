@@ -29,6 +29,7 @@ from tests.simulation.sim_requests import Requests
 from tests.simulation.sim_shell import Disk, SimAppender
 from tests.simulation.sim_ticker import SimTicker
 from tests.simulation.sim_views import ViewWriter
+from tests.simulation.speakers import SimInbox
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -128,6 +129,8 @@ class Worker(Process):
             self._heartbeats,
             Reader(self, broker, dict.fromkeys(self._back_ends, 0), self._read_back),
         ]
+        self.inbox = SimInbox(self)
+        self.readers.append(self.inbox.reader)
         world.group.join(self)
         world.view_group.join(self)
         self.ticker.start()
@@ -256,6 +259,7 @@ class Worker(Process):
             return False
         return bool(
             self.requests.are_waiting
+            or self.inbox.is_busy
             or self.admission._unanswered.keys() - self.state.tables["requests"].keys()
             or self.publisher._dirty
             or self.letters.pending
@@ -317,6 +321,7 @@ class Worker(Process):
             self.world.worker_ended(self, "blind")
             return
         self.requests.admit()
+        self.inbox.turn(now_ms)
         self.views.turn(readers_at_end=at_end)
         if now_ms - self._saved_ms >= SAVE_EVERY_MS:
             self._saved_ms = now_ms

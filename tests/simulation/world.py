@@ -34,6 +34,7 @@ from tests.simulation.provider import Provider
 from tests.simulation.sim_group import Group
 from tests.simulation.sim_shell import SHELL_TIME, Disk, ShellAsyncio
 from tests.simulation.sim_views import ViewGroup
+from tests.simulation.speakers import Speakers
 from tests.simulation.workers import Worker
 
 LOOK_EVERY_MS = 2_000
@@ -60,6 +61,7 @@ class World:
         *,
         workers: int = 2,
         originals: int = 0,
+        speakers: int = 0,
         supervised: bool = False,
         size: Size | None = None,
         shortcuts: bool = True,
@@ -77,6 +79,7 @@ class World:
         self.broker.on_turn = self._settle_workers
         self.topics = Topics("watchkeep")
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
+        self.notifications_id = "notifications-1"
         self.checks = Checks(self, seed)
         self.broker.on_ack = self.checks.heard_of
         self.broker.quiet_topic, self.broker.news_of = self.topics.heartbeats, News(self).take
@@ -105,6 +108,7 @@ class World:
         self.view_found: tuple[object, ...] = ()
         self._asked = 0
         self._drawn = 0
+        self.speakers = Speakers(self, speakers)
         for name in self.disks:
             self.start_worker(name)
         self.provider.boot()
@@ -128,6 +132,8 @@ class World:
             self.checks.appended(record)
         elif record.topic == self.topics.heartbeats:
             self.checks.heartbeats.take(record)
+        elif record.topic == self.topics.notifications:
+            self.checks.notices.note(record)
         else:
             self.originals.note(record)
         for look in list(self.onlookers):
@@ -266,6 +272,7 @@ class World:
         self._heal_nodes()
         self._heal_provisioner()
         self.mend_topics()
+        self.speakers.hush()
         for original in self.originals.all:
             original.start()
             original.hung = False

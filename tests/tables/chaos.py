@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 from sdk.contract import events as e
 from sdk.contract.devices import Device
+from sdk.contract.notifications import SEVERITIES, Notice, Sequence
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec, Constraint
 from tables.decide import decide
@@ -235,6 +236,30 @@ class Chaos:
             case _:
                 return e.DeviceUnbound(self._request(), app, index, one(("sensor", "controller")))
 
+    def _notices(self) -> e.Event:
+        one, draw = self.rng.choice, self.rng.randint
+        inbox, app = self.state.inbox, self._app()
+        generation = one((0, 0, 3, 5))
+        notices = [
+            Notice(app, one("abc"), generation, "text", one(SEVERITIES), draw(1, 3), 5, 9, self.state.now_ms,
+                   one((0, 1_000)), one((0, 0, 1_000, 60_000)))
+            for _ in range(draw(0, 3))
+        ]  # fmt: skip
+        start = self._offset(inbox.next_offset)
+        topic = one(("topic-1",) * 9 + ("topic-2",))
+        return e.NotificationsRead(
+            self._offset(self.state.term.term), topic, start if topic == inbox.topic_id else 0, start + draw(1, 9),
+            notices, [Sequence(app, generation, one(("w1", "w2")), draw(1, 99), draw(0, 2))], lost=one((0, 0, 7)),
+        )  # fmt: skip
+
+    def _answer(self) -> e.Event:
+        row = self.state.notifications.get(self._one(self.state.notifications, ""))
+        app, key, number = (row.app, row.key, row.number) if row is not None else (self._app(), "a", 0)
+        kind = self.rng.choice(
+            (e.NotificationAcknowledged, e.NotificationAcknowledged, e.NotificationCleared)
+        )
+        return kind(self._request(), app, key, self.rng.choice((0, number, number, 99)), "anna")
+
     def _policy(self) -> e.Event:
         policy = Policy(
             strategy=self.rng.choice(("spread", "binpack", "nonsense")),
@@ -431,6 +456,7 @@ _FACTS_AND_REQUESTS = (
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
     "shutdown", "confirm", "cordon", "move", "move", "drain", "expect", "forget", "release", "pause", "configure",
     "policy", "refused", *("device",) * 3, *("timer",) * 4,
+    *("notices",) * 4, *("answer",) * 2,
 )  # fmt: skip
 _DECISIONS = (
     *("ordered",) * 3, "spare_ordered", "spare_taken", "spare_taken", "spare_retired", "withdrawn",
