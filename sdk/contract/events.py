@@ -18,6 +18,7 @@ from sdk.contract.admitted import (
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    ControllerSetRequested,
     DeviceBound,
     DeviceEnabled,
     DeviceRegistered,
@@ -72,6 +73,7 @@ from sdk.contract.facts import (
     AppExited,
     AppStarted,
     Band,
+    ControllerReported,
     NodeExited,
     NodeRegistered,
     OverdueShareChanged,
@@ -103,6 +105,8 @@ __all__ = [
     "BrakeEngaged",
     "BrakeReleaseRequested",
     "BrakeReleased",
+    "ControllerReported",
+    "ControllerSetRequested",
     "Decision",
     "DeviceBound",
     "DeviceEnabled",
@@ -212,6 +216,8 @@ Event = (
     | DeviceEnabled
     | DeviceBound
     | DeviceUnbound
+    | ControllerSetRequested
+    | ControllerReported
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -250,6 +256,8 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
     "watchkeep.device.bound.v1": (DeviceBound, "app"),
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
+    "watchkeep.controller.set-requested.v1": (ControllerSetRequested, "controller"),
+    "watchkeep.controller.reported.v1": (ControllerReported, "controller"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),

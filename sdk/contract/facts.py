@@ -131,3 +131,16 @@ class OverdueShareChanged(EventBase, frozen=True):
     overdue: Whole
     nodes: Whole
     positions: list[Position]
+
+
+class ControllerReported(EventBase, frozen=True):
+    """A device has ended a command: it did what was wanted, or says why not."""
+
+    controller: str
+    command: str
+    outcome: Literal["done", "rejected"]
+    #: JSON text of what it reports.
+    value: str
+    #: Offset of the report in the controller's topic.
+    offset: Whole
+    reason: str = ""
