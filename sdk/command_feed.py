@@ -33,6 +33,7 @@ _RETRY_S: Final = 0.3
 #: How long a command waits in one try for the thread to have found the end of the log.
 _ATTACH_WITHIN_S: Final = 3.0
 _ROWS: Final = "commands/"
+_FORGOTTEN: Final = "the platform keeps it no more: its controller was retired, or many newer commands came"
 _ANSWERS: Final = (b"controller.set-requested", b"request.refused")
 
 
@@ -181,6 +182,7 @@ class CommandFeed:
     def _take_row(self, command: str, value: bytes | None) -> None:
         if value is None:
             self._ended.pop(command, None)
+            self._end(_CommandRow(command, "rejected", _FORGOTTEN))
             return
         try:
             row = _decode_view(value).row

@@ -51,12 +51,14 @@ from sdk.contract.requests import (
     ResumeWatch,
     RetireDevice,
     RunApp,
+    SetController,
     ShutdownNode,
     StopApp,
     UnbindDevice,
     UncordonNode,
 )
 from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
+from tables.admit_commands import set_controller
 from tables.admit_devices import (
     bind_device,
     enable_device,
@@ -285,4 +287,5 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     EnableDevice: enable_device,
     BindDevice: bind_device,
     UnbindDevice: unbind_device,
+    SetController: set_controller,
 }

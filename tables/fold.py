@@ -16,6 +16,7 @@ import msgspec
 from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
+from tables.fold_commands import COMMAND_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
 from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
@@ -29,7 +30,7 @@ from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 5
+FOLD_VERSION = 6
 
 
 class Meta(NamedTuple):
@@ -68,6 +69,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **MOVE_HANDLERS,
     **PAUSE_HANDLERS,
     **DEVICE_HANDLERS,
+    **COMMAND_HANDLERS,
 }
 
 

@@ -12,6 +12,7 @@ from sdk.contract.specs import needed_services
 from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
 from tables.rows import (
     AppRow,
+    CommandRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -61,6 +62,8 @@ class State(Tables):
         self.grants_of_node: dict[str, set[str]] = {}
         #: Lone sources that a bridge reads a topic for.
         self.bridged: set[str] = set()
+        #: Controller -> its commands, oldest first.
+        self.commands_of: dict[str, list[str]] = {}
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -81,8 +84,8 @@ class State(Tables):
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources, grants, pauses and devices are ever forgotten."""
-        assert table in ("requests", "sources", "grants", "pauses", "devices")
+        """Remove a row; only what has had its time is ever forgotten: no nodes, apps, pools or orders."""
+        assert table in ("requests", "sources", "grants", "pauses", "devices", "commands")
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))
@@ -92,6 +95,8 @@ class State(Tables):
                 self._index_grant(key, row, None)
             elif isinstance(row, SourceRow):
                 self._reopen_dependants(key)
+            elif isinstance(row, CommandRow):
+                self.commands_of[row.controller].remove(key)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -139,6 +144,8 @@ class State(Tables):
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():
                 self._reopen_dependants(key)
+            case CommandRow() if old is None:
+                self.commands_of.setdefault(row.controller, []).append(key)
             case _:
                 pass
         wake = getattr(row, "wake", None)

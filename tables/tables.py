@@ -9,6 +9,7 @@ from tables.rows import (
     AppRow,
     BindingRow,
     BrakeRow,
+    CommandRow,
     DeviceRow,
     GrantRow,
     NodeRow,
@@ -76,6 +77,11 @@ class Tables:
     def bindings(self) -> dict[str, BindingRow]:
         """Which devices an app has, by app."""
         return cast("dict[str, BindingRow]", self.tables["bindings"])
+
+    @property
+    def commands(self) -> dict[str, CommandRow]:
+        """Commands to controllers by id: those in force, and the last that ended."""
+        return cast("dict[str, CommandRow]", self.tables["commands"])
 
     @property
     def policy(self) -> Policy:

@@ -34,6 +34,8 @@ from streams.core import monotonic
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.bridging import Bridging
+from streams.core.controlling import Controlling
+from streams.core.controls import Controls
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
 from streams.core.letters import Letters, decode_letter
@@ -157,6 +159,7 @@ class Core:
                 ("ticks", self._ticker.run()),
                 ("beats", self._beat()),
                 ("bridge", self._bridging.run()),
+                ("controllers", self._controlling.run()),
                 ("turns", self._turns()),
                 ("stop", self._stop.wait()),
             )
@@ -190,6 +193,13 @@ class Core:
             producer=self._producer,
         )
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
+        self._controls = Controls(state, self._appender, self._topics.prefix, self._events_id)
+        self._controlling = Controlling(
+            bootstrap=self._bootstrap,
+            controls=self._controls,
+            planning=self._planning,
+            wake=self._wake.set,
+        )
         self._letters = Letters(self._appender, self._topics)
         self._letters.restore(self._snapshots.load_letters())
         self._admission = Admission(state, self._planning, self._appender, self._letters)
@@ -198,6 +208,7 @@ class Core:
             watcher=self._watcher,
             planning=self._planning,
             publisher=self._publisher,
+            controls=self._controls,
             letters=self._letters,
             admission=self._admission,
             ticker=self._ticker,

@@ -14,6 +14,7 @@ from sdk.contract.heartbeats import Tick
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.core.admission import Admission
+from streams.core.controls import Controls
 from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
@@ -92,6 +93,7 @@ class Worker(Process):
         self.appender = SimAppender(self)
         self.planning = Planning(state, self.watcher, self.appender)  # type: ignore[arg-type]
         self.publisher = Publisher(state, self.appender, topics, world.events_id)  # type: ignore[arg-type]
+        self.controls = Controls(state, self.appender, topics.prefix, world.events_id)  # type: ignore[arg-type]
         self.letters = Letters(self.appender, topics)  # type: ignore[arg-type]
         self.letters.restore(self.disk.letters)
         self.views = ViewWriter(self)
@@ -102,6 +104,7 @@ class Worker(Process):
             watcher=self.watcher,
             planning=self.planning,
             publisher=self.publisher,
+            controls=self.controls,
             letters=self.letters,
             admission=self.admission,
             ticker=self.ticker,
