@@ -50,6 +50,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "apps": LazyCommand("streams.commands.apps:apps", "Run, list, scale, stop and restart applications."),
     "services": LazyCommand("streams.commands.services:services", "Apply, list, show and restart services."),
     "sensors": LazyCommand("streams.commands.sensors:sensors", "Register, bind, read and simulate sensors."),
+    "controllers": LazyCommand(
+        "streams.commands.controllers:controllers", "Register, bind, set and simulate controllers."
+    ),
     "db": LazyCommand("streams.commands.db:db", "Print the Node DB or the Monitoring DB."),
     "monitor": LazyCommand("streams.commands.monitor:monitor", "Who beats and who is silent."),
     "topics": LazyCommand("streams.commands.topics:topics", "Check the topics on Kafka."),

@@ -29,6 +29,8 @@ _log = logging.getLogger("watchkeep.controllers")
 IDLE_S: Final = 30.0
 #: One poll; a record that comes meanwhile ends it.
 _POLL_MS: Final = 100
+#: How long a broker without news holds an answer back: longer than a poll, so that an idle app asks twice a second.
+_FETCH_WAIT_MS: Final = 500
 _RETRY_S: Final = 0.3
 #: How long a command waits in one try for the thread to have found the end of the log.
 _ATTACH_WITHIN_S: Final = 3.0
@@ -100,11 +102,13 @@ class CommandFeed:
     def _run(self) -> None:
         from kafka.errors import KafkaError
 
-        from sdk.sensor_feed import open_consumer
+        from sdk.reading_kafka import open_consumer
 
         while not self._is_done():
             try:
-                consumer = open_consumer(self._bootstrap)
+                consumer = open_consumer(
+                    self._bootstrap, client_id="watchkeep-commands", fetch_wait_ms=_FETCH_WAIT_MS
+                )
             except (KafkaError, ValueError, OSError) as error:
                 _log.debug("Kafka at %s does not answer: %s", self._bootstrap, error)
                 time.sleep(_RETRY_S)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("watchkeep.controllers")
 
 _POLL_MS: Final = 100
+#: How long a broker without news holds an answer back: a device asks twice a second and hears of a command at once.
+_FETCH_WAIT_MS: Final = 500
 #: Between two tries while Kafka or the topic is away.
 _RETRY_S: Final = 0.5
 
@@ -169,14 +171,16 @@ class _Serving:
         from kafka.errors import KafkaError
 
         from sdk.kafka_post import KafkaPost
-        from sdk.sensor_feed import open_consumer
+        from sdk.reading_kafka import open_consumer
 
         post = KafkaPost(self._bootstrap, self._device)
         is_away = False
         try:
             while not self._until.is_set():
                 try:
-                    consumer = open_consumer(self._bootstrap)
+                    consumer = open_consumer(
+                        self._bootstrap, client_id=self._device, fetch_wait_ms=_FETCH_WAIT_MS
+                    )
                     try:
                         self._follow(consumer, post)
                     finally:
