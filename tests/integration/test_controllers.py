@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -25,12 +27,7 @@ from sdk.sensor_errors import NotBoundError, NotYoursError
 from streams.local.rig import Rig
 from tests.integration.checks import check_end
 
-pytestmark = [
-    pytest.mark.kafka,
-    pytest.mark.timeout(240),
-    # kafka-python leaves the sockets of refused connections to the garbage collector.
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 APP = "application-driver"
 DRIVER = str(Path(__file__).parent / "apps_driving.py")
@@ -47,6 +44,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         _cli(rig, "bind", "driver", "0", "lamp")
         rig.ask(BindDevice(APP, 1, "controller-far"))
         yield rig
+    with warnings.catch_warnings():
+        # kafka-python leaves the sockets of refused connections to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

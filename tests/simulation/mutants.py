@@ -11,10 +11,12 @@ from typing import NamedTuple
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
 from tables import (
+    admit_commands,
     decide_apps,
     decide_nodes,
     facts,
     fold_apps,
+    fold_commands,
     fold_control,
     fold_nodes,
     plan,
@@ -167,6 +169,12 @@ MUTANTS: list[Mutant] = [
         [(module, "runs_once", always(False)) for module in (decide_apps, fold_apps)]
         + [(fold_apps, "_is_final", always(False))],
         ["app", "ask app", "crash node"],
+    ),
+    Mutant(
+        "generation of who sets a controller",
+        # Whoever admits asks the same question as the fold.
+        [(module, "asker_fault", always("")) for module in (fold_commands, admit_commands)],
+        ["set controller", "cut node", "app"],
     ),
     Mutant(
         "pauses",

@@ -116,6 +116,7 @@ class Worker(Process):
         self._turned_ms = self.mono_ms
         self._saved_ms = 0
         self.requests = Requests(self)
+        self._control_ends: dict[str, int] = {}
         self._back_ends = {
             (topics.commands, number): broker.log(topics.commands, number).end
             for number in range(WIDE_PARTITIONS)
@@ -131,6 +132,8 @@ class Worker(Process):
             self._heartbeats,
             Reader(self, broker, dict.fromkeys(self._back_ends, 0), self._read_back),
         ]
+        if world.house.topics:
+            self.readers.append(self._create_controls_reader())
         world.group.join(self)
         world.view_group.join(self)
         self.ticker.start()
@@ -206,6 +209,27 @@ class Worker(Process):
         if not self.dozes or self.planning.leads or self.views.owns:
             self.wake()
 
+    def _create_controls_reader(self) -> Reader:
+        """Whoever does not lead reads along in here; the real one begins to read when it begins to lead."""
+        broker, topics = self.world.broker, self.world.house.topics
+        self._control_ends = {topic: broker.log(topic).end for topic in topics}
+        self._control_caught_up(dict.fromkeys(topics, 0))
+        return Reader(self, broker, dict.fromkeys(((topic, 0) for topic in topics), 0), self._read_controls)
+
+    def _read_controls(self, batches: dict[Any, list[Record]]) -> None:
+        for records in batches.values():
+            for record in records:
+                controller = self.world.house.topics[record.topic]
+                self.controls.read_back(controller, record.key, record.value, record.offset)
+        self._control_caught_up({topic: records[-1].offset + 1 for (topic, _), records in batches.items()})
+        if not self.dozes or self.planning.leads:
+            self.wake()
+
+    def _control_caught_up(self, positions: dict[str, int]) -> None:
+        for topic, position in positions.items():
+            if position >= self._control_ends.get(topic, 0):
+                self._control_ends.pop(topic, None)
+
     def _take_back(self, record: Record) -> None:
         try:
             if record.topic == self.world.topics.commands:
@@ -261,6 +285,7 @@ class Worker(Process):
             self.requests.are_waiting
             or self.admission._unanswered.keys() - self.state.tables["requests"].keys()
             or self.publisher._dirty
+            or not self.controls.is_settled
             or self.letters.pending
             or planning._paused_until_s * 1000 > self.mono_ms
             or not self._is_back_at_end()
@@ -314,6 +339,9 @@ class Worker(Process):
         now_ms = self.mono_ms
         elapsed_ms, self._turned_ms = now_ms - self._turned_ms, now_ms
         at_end = self._is_back_at_end()
+        for controller, topic in self.controls.topics.items():
+            if topic not in self._control_ends:
+                self.controls.caught_up(controller)
         try:
             self.round.turn(now_ms, elapsed_ms, back_at_end=at_end)
         except BlindError:
