@@ -193,6 +193,7 @@ Event = (
     | AppExited
     | NodeExited
     | OverdueShareChanged
+    | ControllerReported
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
@@ -217,7 +218,6 @@ Event = (
     | DeviceBound
     | DeviceUnbound
     | ControllerSetRequested
-    | ControllerReported
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -233,6 +233,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.app.exited.v1": (AppExited, "app"),
     "watchkeep.node.exited.v1": (NodeExited, "pool"),
     "watchkeep.overdue-share.changed.v1": (OverdueShareChanged, ""),
+    "watchkeep.controller.reported.v1": (ControllerReported, "controller"),
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
@@ -257,7 +258,6 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.bound.v1": (DeviceBound, "app"),
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.controller.set-requested.v1": (ControllerSetRequested, "controller"),
-    "watchkeep.controller.reported.v1": (ControllerReported, "controller"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),

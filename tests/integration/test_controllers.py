@@ -27,7 +27,12 @@ from sdk.sensor_errors import NotBoundError, NotYoursError
 from streams.local.rig import Rig
 from tests.integration.checks import check_end
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.timeout(240),
+    # kafka-python leaves the sockets of refused connections to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 APP = "application-driver"
 DRIVER = str(Path(__file__).parent / "apps_driving.py")
@@ -45,7 +50,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
         rig.ask(BindDevice(APP, 1, "controller-far"))
         yield rig
     with warnings.catch_warnings():
-        # kafka-python leaves the sockets of refused connections to the garbage collector.
+        # The same once more: no test after this module is to be blamed for them.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 

@@ -210,6 +210,7 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "timers' step": (15, "a timer fires in its time"),
     "services first": (1, "a service comes before those that need it"),
     "what runs once": (1, "what runs once runs once"),
+    "generation of who sets a controller": (2, "no command of a stale generation is desired"),
     "pauses": (3, "nothing is concluded about what is paused"),
     "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }
