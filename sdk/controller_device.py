@@ -65,8 +65,8 @@ class DeviceMemory:
         self.desired: Desired | None = None
         self._has_acted = False
 
-    def read(self, key: bytes | None, value: bytes | None) -> None:
-        """One record of the topic; what is not ours is passed over."""
+    def read(self, key: bytes | None, value: bytes | None) -> str:
+        """One record of the topic; what is not ours is passed over, and what is wrong with it returned."""
         try:
             if key == REPORTED_KEY:
                 self._read_report(decode_reported(value))
@@ -75,7 +75,8 @@ class DeviceMemory:
                 if not self._is_old(desired, self.desired):
                     self.desired = desired
         except DecodeError as error:
-            _log.warning("a record of the controller's topic is passed over: %s", error)
+            return str(error)
+        return ""
 
     def _read_report(self, reported: Reported) -> None:
         """Reports come back late: what was done since by this program counts."""
@@ -207,7 +208,8 @@ class _Serving:
         while not self._until.is_set():
             for records in consumer.poll(timeout_ms=_POLL_MS).values():
                 for record in records:
-                    self._memory.read(record.key, record.value)
+                    if fault := self._memory.read(record.key, record.value):
+                        _log.warning("offset %d of %s is passed over: %s", record.offset, self._topic, fault)
             if consumer.position(place) >= end:
                 self._act(post)
 

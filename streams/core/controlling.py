@@ -12,10 +12,12 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from sdk.contract.codec import DecodeError
 from streams.clients import create_reader
 from streams.controller_topics import ensure_controller_topic
 from streams.core.bridging import Leads
 from streams.core.controls import Controls
+from streams.core.letters import Letters
 from streams.topics import KafkaAwayError
 
 _log = logging.getLogger(__name__)
@@ -39,10 +41,17 @@ class Controlling:
     """Reads while this worker leads and there are controllers."""
 
     def __init__(
-        self, *, bootstrap: str, controls: Controls, planning: Leads, wake: Callable[[], None]
+        self,
+        *,
+        bootstrap: str,
+        controls: Controls,
+        letters: Letters,
+        planning: Leads,
+        wake: Callable[[], None],
     ) -> None:
         self._bootstrap = bootstrap
         self._controls = controls
+        self._letters = letters
         self._planning = planning
         self._wake = wake
         self._consumer: AIOKafkaConsumer | None = None
@@ -143,7 +152,10 @@ class Controlling:
         for place, records in batches.items():
             controller = self._asked[place.topic]
             for record in records:
-                self._controls.read_back(controller, record.key, record.value, record.offset)
+                try:
+                    self._controls.read_back(controller, record.key, record.value, record.offset)
+                except DecodeError as error:
+                    self._letters.meet(record, str(error))
             self._positions[place] = records[-1].offset + 1
         for place, end in list(self._ends.items()):
             if await consumer.position(place) >= end:

@@ -7,12 +7,10 @@ Rules (DESIGN 4), as for orders:
 3. What a device reports goes to the log while its command is in force and has not ended, once.
 """
 
-import logging
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from sdk.contract.codec import DecodeError
 from sdk.contract.controllers import (
     DESIRED_KEY,
     REASON_MAX,
@@ -33,8 +31,6 @@ from tables.commands import controllers_touched, desired_for
 from tables.facts import Fact
 from tables.fold_commands import report_fault
 from tables.state import State
-
-_log = logging.getLogger(__name__)
 
 #: As for orders: not read back within this time, it is written again, ms; after a failed write, ms since it began.
 AGAIN_MS = 8_000
@@ -74,17 +70,18 @@ class Controls:
     # --- reading ------------------------------------------------------------------------------------
 
     def read_back(self, controller: str, key: bytes | None, value: bytes | None, offset: int) -> None:
-        """A record of a controller's topic; what is not ours counts as nothing and is written over."""
-        try:
-            if key == DESIRED_KEY:
-                self._dirty.add(controller)
-                self._standing.pop(controller, None)
-                self._stand(controller, decode_desired(value))
-            elif key == REPORTED_KEY:
-                self._reports[controller] = _Report(decode_reported(value), offset)
-                self._heard.add(controller)
-        except DecodeError as error:
-            _log.warning("offset %d of %s: %s", offset, self.topics.get(controller, controller), error)
+        """A record of a controller's topic.
+
+        Raises:
+            DecodeError: it is not ours; it counts as nothing, and under `desired` it is written over.
+        """
+        if key == DESIRED_KEY:
+            self._dirty.add(controller)
+            self._standing.pop(controller, None)
+            self._stand(controller, decode_desired(value))
+        elif key == REPORTED_KEY:
+            self._reports[controller] = _Report(decode_reported(value), offset)
+            self._heard.add(controller)
 
     def _stand(self, controller: str, desired: Desired) -> None:
         self._standing[controller] = desired

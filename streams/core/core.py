@@ -193,15 +193,16 @@ class Core:
             producer=self._producer,
         )
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
+        self._letters = Letters(self._appender, self._topics)
+        self._letters.restore(self._snapshots.load_letters())
         self._controls = Controls(state, self._appender, self._topics.prefix, self._events_id)
         self._controlling = Controlling(
             bootstrap=self._bootstrap,
             controls=self._controls,
+            letters=self._letters,
             planning=self._planning,
             wake=self._wake.set,
         )
-        self._letters = Letters(self._appender, self._topics)
-        self._letters.restore(self._snapshots.load_letters())
         self._admission = Admission(state, self._planning, self._appender, self._letters)
         self._round = Round(
             state=state,

@@ -6,7 +6,7 @@ from pathlib import Path
 from sdk import controllers
 from sdk.heartbeat import start_heart_beat
 
-STEPS = 40
+STEPS = 20
 
 start_heart_beat()
 notes = Path(sys.argv[1])

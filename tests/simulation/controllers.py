@@ -41,6 +41,8 @@ FOR_MS = (1_000, 5_000, 20_000)
 ENDED_MS = 15_000
 #: A report that is not acknowledged is sent again.
 REPORT_AGAIN_MS = 500
+#: What is no record of anybody.
+GARBAGE = b"garbage("
 
 
 class DeviceProcess:
@@ -215,7 +217,7 @@ class House:
 
     def note(self, record: Record) -> None:
         """A record was appended to a controller's topic."""
-        if record.topic not in self.topics:
+        if record.topic not in self.topics or record.value == GARBAGE:
             return
         try:
             if record.key == REPORTED_KEY:
@@ -250,8 +252,8 @@ class House:
             if state.commands[wanted.command].phase == "desired":
                 return f"command {wanted.command} waits for {name}"
             records = self._world.broker.log(topic).records
-            standing = [decode_desired(it.value) for it in records if it.key == DESIRED_KEY]
-            last = standing[-1] if standing else None
+            standing = [it.value for it in records if it.key == DESIRED_KEY]
+            last = None if not standing or standing[-1] == GARBAGE else decode_desired(standing[-1])
             if last is None or (last.command, last.withdrawn) != (wanted.command, wanted.withdrawn):
                 return f"{name} has {last} and ought to have {wanted}"
         return ""

@@ -4,14 +4,19 @@ from collections.abc import Callable
 from random import Random
 
 from sdk.contract.requests import BindDevice, EnableDevice, UnbindDevice
+from tests.simulation.controllers import GARBAGE
 from tests.simulation.world import World
 
 
 def _fault_device(world: World, chance: Random) -> None:
-    """A device dies, perhaps between acting and reporting, and comes back before or after its command has expired."""
+    """A device writes garbage, or dies, perhaps between acting and reporting, and comes back sooner or later."""
     if not world.house.devices:
         return
     device = world.house.devices[chance.choice(world.house.controllers)]
+    if chance.random() < 0.2 and world.broker_up:
+        key = chance.choice([b"desired", b"reported", None])
+        world.broker.append((device.topic, 0), [(key, GARBAGE)])
+        return
     if chance.random() < 0.5:
         device.dies_after_acting = True
         world.house.set("", 0, controller=device.controller)

@@ -220,7 +220,10 @@ class Worker(Process):
         for records in batches.values():
             for record in records:
                 controller = self.world.house.topics[record.topic]
-                self.controls.read_back(controller, record.key, record.value, record.offset)
+                try:
+                    self.controls.read_back(controller, record.key, record.value, record.offset)
+                except ValueError as error:
+                    self.letters.meet(record, str(error))
         self._control_caught_up({topic: records[-1].offset + 1 for (topic, _), records in batches.items()})
         if not self.dozes or self.planning.leads:
             self.wake()

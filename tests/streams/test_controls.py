@@ -5,6 +5,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from sdk.contract.codec import DecodeError
 from sdk.contract.controllers import Desired, Reported, decode_desired, encode_desired, encode_reported
 from sdk.contract.devices import Device
 from sdk.contract.events import ControllerReported, ControllerSetRequested, DeviceRegistered, DeviceRetired
@@ -49,7 +50,8 @@ class Leader:
         elif isinstance(record, Reported):
             self.controls.read_back(LAMP, b"reported", encode_reported(record), self._offset)
         else:
-            self.controls.read_back(LAMP, b"desired", record, self._offset)
+            with pytest.raises(DecodeError, match="desired"):
+                self.controls.read_back(LAMP, b"desired", record, self._offset)
 
 
 @pytest.fixture
