@@ -118,7 +118,7 @@ def set_by_id(controller: str, value: Any, timeout_s: float = TIMEOUT_S) -> Hand
 
 
 def configure(*, size: int = SIZE, when_full: WhenFull = "drop-oldest") -> None:
-    """How many commands may wait for Kafka, and what becomes of the next one; counts from the next `close` on.
+    """How many commands may wait for Kafka, and what becomes of the next; before the first `set`, or after `close`.
 
     Raises:
         ValueError: a size below 1, or another word for what happens when it is full.

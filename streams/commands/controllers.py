@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.commands import FAILED, CommandError
+from streams.commands import CANNOT_REACH_KAFKA, FAILED, CommandError
 from streams.commands.options import timeout_option
 from streams.commands.shared import (
     FORMATS,
@@ -217,7 +217,8 @@ def set_controller(
         state = handle.wait()
         close(0.0)
     if state != "done":
-        raise CommandError(f"{device}: {state}: {handle.reason}.", FAILED)
+        code = CANNOT_REACH_KAFKA if state == "unreachable" else FAILED
+        raise CommandError(f"{device}: {state}: {handle.reason}.", code)
     click.echo(f"{device} did it and reports {json.dumps(handle.reported, ensure_ascii=False)}.")
 
 

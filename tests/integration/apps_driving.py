@@ -1,7 +1,11 @@
 """An app of the tests: drives a lamp step by step; killed in between, it repeats the step that it had not noted."""
 
+import os
 import sys
+import time
 from pathlib import Path
+
+import interface_to_get_data  # type: ignore[import-not-found]  # on the path of managed apps
 
 from sdk import controllers
 from sdk.heartbeat import start_heart_beat
@@ -17,5 +21,7 @@ while step < STEPS:
     if handle.wait() == "done":
         step += 1
         notes.write_text(str(step), encoding="utf-8")
+# The last word with the original interface.
+interface_to_get_data.set_controller_data(0, os.environ["WATCHKEEP_APP_ID"], {"on": False})
 while True:
-    controllers.set(0, {"on": False}, command="night").wait()
+    time.sleep(1)
