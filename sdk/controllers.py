@@ -37,6 +37,7 @@ from sdk.command_handle import CommandState, Handle
 from sdk.contract.codec import encode_request
 from sdk.contract.controllers import COMMAND_LENGTH_MAX, FOR_MS, check_for_ms, check_value
 from sdk.contract.devices import check_index
+from sdk.contract.ids import complete_app
 from sdk.contract.requests import SetController
 from sdk.contract.topics import Topics
 from sdk.controller_device import Rejected, serve
@@ -201,7 +202,7 @@ def _way() -> _Way:
 def _asker(app: str | None) -> tuple[str, int]:
     """Whose controller it is, and the generation of the copy that asks."""
     own = os.environ.get("WATCHKEEP_APP_ID", "")
-    name = own if not app else app if app.startswith(("application-", "service-")) else f"application-{app}"
+    name = complete_app(app) if app else own
     if not name:
         raise UnknownAppError("Outside of a managed app the app must be named: app='application-...'.")
     if own and name != own:

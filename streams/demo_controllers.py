@@ -8,17 +8,16 @@ from sdk.contract.devices import Device
 from sdk.contract.requests import BindDevice, RegisterDevice, Request
 from tables.state import State
 
-LAMP: Final = "controller-lamp-doors"
-#: The apps that have it at index 0.
-DOORS: Final = ("application-door-front", "application-door-back")
+LAMP: Final = "controller-lamp"
+#: The app that has it at index 0, once somebody runs it: `examples/lamp/switch.py`.
+SWITCH: Final = "application-switch"
 
 
 def controller_wishes(state: State) -> dict[str, Request]:
-    """The lamp and its bindings, as far as the log lacks them, by their names for people."""
+    """The lamp and its binding, as far as the log lacks them, by name for people."""
     wishes: dict[str, Request] = {}
     if LAMP not in state.devices:
-        wishes[LAMP] = RegisterDevice(Device(LAMP, "lamp", location="doors"))
-    for door in DOORS:
-        if door not in state.bindings:
-            wishes[f"{LAMP} for {door}"] = BindDevice(door, 0, LAMP)
+        wishes[LAMP] = RegisterDevice(Device(LAMP, "lamp", location="hall"))
+    if SWITCH not in state.bindings:
+        wishes[f"{LAMP} for {SWITCH}"] = BindDevice(SWITCH, 0, LAMP)
     return wishes

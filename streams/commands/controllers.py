@@ -19,16 +19,8 @@ from streams.commands.shared import (
     run,
     settings_of,
 )
-from streams.commands.shared_devices import (
-    ANSWER_WITHIN_S,
-    app_id,
-    ask_for,
-    device_id,
-    device_view,
-    find_device,
-    print_devices,
-    print_view,
-)
+from streams.commands.shared_devices import ANSWER_WITHIN_S, ask_for, device_of, find_device
+from streams.commands.showing_devices import device_view, print_devices, print_view
 
 if TYPE_CHECKING:
     from tables.state import State
@@ -82,7 +74,7 @@ def register(
     from streams.controller_topics import ensure_controller_topic, topic_fault
 
     settings = settings_of(bootstrap_servers, prefix)
-    device = Device(device_id("controller", controller), type_, unit, location, topic)
+    device = Device(device_of(controller, "controller"), type_, unit, location, topic)
     if topic and (fault := topic_fault(settings.bootstrap, topic)):
         raise CommandError(f"{fault[:1].upper()}{fault[1:]}.", FAILED)
     ask_for(settings, RegisterDevice(device), timeout_s)
@@ -138,9 +130,10 @@ def bind(
     Example:
       python cli.py controllers bind application-1 0 lamp
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import BindDevice
 
-    name, device = app_id(app), device_id("controller", controller)
+    name, device = complete_app(app), device_of(controller, "controller")
     ask_for(settings_of(bootstrap_servers, prefix), BindDevice(name, index, device), timeout_s)
     click.echo(f"{name} has {device} at index {index}.")
 
@@ -157,9 +150,10 @@ def unbind(app: str, index: int, timeout_s: float, bootstrap_servers: str | None
     Example:
       python cli.py controllers unbind application-1 0
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import UnbindDevice
 
-    name = app_id(app)
+    name = complete_app(app)
     ask_for(settings_of(bootstrap_servers, prefix), UnbindDevice(name, index, "controller"), timeout_s)
     click.echo(f"{name} has no controller at index {index} any more.")
 
@@ -177,7 +171,7 @@ def retire(controller: str, timeout_s: float, bootstrap_servers: str | None, pre
     """
     from sdk.contract.requests import RetireDevice
 
-    device = device_id("controller", controller)
+    device = device_of(controller, "controller")
     ask_for(settings_of(bootstrap_servers, prefix), RetireDevice(device), timeout_s)
     click.echo(f"{device} is retired.")
 
@@ -204,7 +198,7 @@ def set_controller(
     from sdk.controllers import close, set_by_id
 
     settings = settings_of(bootstrap_servers, prefix)
-    device = device_id("controller", controller)
+    device = device_of(controller, "controller")
     try:
         wanted = json.loads(value)
     except ValueError:
@@ -243,7 +237,7 @@ def simulate_controller(
     from sdk.controllers import Rejected, serve
 
     settings = settings_of(bootstrap_servers, prefix)
-    row = find_device(run(read(settings)).state, "controller", controller)
+    row = find_device(run(read(settings)).state, controller, "controller")
 
     def act(value: Any) -> None:
         if refuse:
