@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAOS_MS = 60_000
 #: Seeds with two workers (of three, a ms decides who writes a fact first) in which nobody draws more often because of
 #: a turn: no claim of a term is tried again, no timer fires just between two turns.
-SAME = (1, 3, 6, 7, 9)
+SAME = (1, 3, 4, 7, 9)
 
 
 def _run(
