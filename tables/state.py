@@ -140,6 +140,7 @@ class State(Tables):
                 self._index_order(row)
             case SourceRow() if row.topic:
                 self.bridged.add(key)
+                self._reopen_dependants(key)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():
