@@ -53,6 +53,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "notifications": LazyCommand(
         "streams.commands.notifications:notifications", "Watch what apps tell people, and answer."
     ),
+    "controllers": LazyCommand(
+        "streams.commands.controllers:controllers", "Register, bind, set and simulate controllers."
+    ),
     "db": LazyCommand("streams.commands.db:db", "Print the Node DB or the Monitoring DB."),
     "monitor": LazyCommand("streams.commands.monitor:monitor", "Who beats and who is silent."),
     "topics": LazyCommand("streams.commands.topics:topics", "Check the topics on Kafka."),

@@ -190,10 +190,11 @@ class Outbox:
     def _deliver(self, letter: Letter) -> Outcome | None:
         """Try until it is through or its time is over; None if we are closed before."""
         pause_s = RETRY_PAUSE_S
-        value = letter.encode(letter.body)
         while not self._is_closing:
             if time.monotonic() >= letter.until_s:
                 return "expired"
+            # For each try: some letters say how much of their time is left.
+            value = letter.encode(letter.body)
             try:
                 self._post.send(letter.topic, letter.key, value, letter.partition)
             except Exception as error:  # noqa: BLE001 - whatever a client library throws: the letter stays ours

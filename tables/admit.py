@@ -53,12 +53,14 @@ from sdk.contract.requests import (
     ResumeWatch,
     RetireDevice,
     RunApp,
+    SetController,
     ShutdownNode,
     StopApp,
     UnbindDevice,
     UncordonNode,
 )
 from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
+from tables.admit_commands import set_controller
 from tables.admit_devices import (
     bind_device,
     enable_device,
@@ -290,4 +292,5 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     UnbindDevice: unbind_device,
     AcknowledgeNotification: acknowledge,
     ClearNotification: clear,
+    SetController: set_controller,
 }

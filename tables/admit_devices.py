@@ -4,6 +4,7 @@ from sdk.contract.devices import check_device, check_index
 from sdk.contract.events import DeviceBound, DeviceEnabled, DeviceRegistered, DeviceRetired, DeviceUnbound
 from sdk.contract.ids import check_name
 from sdk.contract.requests import BindDevice, EnableDevice, RegisterDevice, RetireDevice, UnbindDevice
+from tables.admit_commands import check_controller_topic
 from tables.fold_devices import apps_bound_to
 from tables.state import State
 
@@ -12,9 +13,11 @@ class DeviceRefusalError(ValueError):
     """A request about a device that cannot be carried out; the text is for the asker."""
 
 
-def register_device(_state: State, request: str, wish: RegisterDevice) -> DeviceRegistered:
+def register_device(state: State, request: str, wish: RegisterDevice) -> DeviceRegistered:
     """Anybody may register a device, or register it anew with other properties."""
     check_device(wish.device)
+    if wish.device.kind == "controller" and wish.device.topic:
+        check_controller_topic(state, wish.device)
     return DeviceRegistered(request, wish.device)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from sdk.contract.codec import Recorded
 from sdk.contract.events import Event
 from tables.fold_apps import APP_HANDLERS
+from tables.fold_commands import COMMAND_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
 from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
@@ -70,6 +71,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **PAUSE_HANDLERS,
     **DEVICE_HANDLERS,
     **NOTIFICATION_HANDLERS,
+    **COMMAND_HANDLERS,
 }
 
 

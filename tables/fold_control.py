@@ -24,6 +24,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import pool_id
 from sdk.contract.policy import check_policy
+from tables.fold_commands import expired
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_notifications import escalate
 from tables.fold_requests import remember, request_fault
@@ -33,6 +34,7 @@ from tables.rows import (
     ONLY,
     AppRow,
     BrakeRow,
+    CommandRow,
     NodeRow,
     PauseRow,
     PolicyRow,
@@ -354,6 +356,9 @@ def _timer_fired(state: State, event: TimerFired, meta: "Meta") -> str:
         return ""
     if isinstance(row, NotificationRow):
         state.put("notifications", event.key, escalate(row, meta))
+        return ""
+    if isinstance(row, CommandRow):
+        state.put("commands", event.key, expired(row, meta.append_ms))
         return ""
     new: Any = replace(row, wake=replace(wake, fired=True))
     if isinstance(new, BrakeRow) and new.band == "most" and new.engaged >= 0:

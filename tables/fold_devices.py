@@ -14,6 +14,7 @@ from sdk.contract.events import (
     DeviceUnbound,
     Event,
 )
+from tables.fold_commands import retire_commands
 from tables.fold_requests import remember, request_fault
 from tables.rows import BindingRow, DeviceRow
 from tables.state import State
@@ -52,6 +53,7 @@ def _retired(state: State, event: DeviceRetired, meta: "Meta") -> str:
     if apps := apps_bound_to(state, event.device):
         return f"{event.device} is bound to {apps[0]}"
     state.drop("devices", event.device)
+    retire_commands(state, event.device)
     remember(state, event.request, meta)
     return ""
 

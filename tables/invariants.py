@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from sdk.contract.policy import check_policy
 from sdk.contract.specs import needed_services
+from tables.commands import command_in_force
 from tables.fold_apps import TRANSITIONS
 from tables.questions import taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
-from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
+from tables.rows import AppRow, CommandRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of
 
 
@@ -54,6 +55,8 @@ def _check(state: State, keys: Iterable[Key]) -> Iterator[str]:
                 yield from _order(state, key, row)
             case GrantRow():
                 yield from _grant(state, key, row)
+            case CommandRow():
+                yield from _command(state, key, row)
         wake = getattr(row, "wake", None)
         if (wake is not None and not wake.fired) != ((table, key) in state.waking):
             yield f"{table} {key}: the index of wakes is wrong"
@@ -145,6 +148,19 @@ def _grant(state: State, key: str, grant: GrantRow) -> Iterator[str]:
         yield f"grant {key}: unknown pool {grant.pool}"
     if grant.node and key not in state.grants_of_node.get(grant.node, ()):
         yield f"grant {key}: missing in the index of {grant.node}"
+
+
+def _command(state: State, key: str, row: CommandRow) -> Iterator[str]:
+    if row.command != key or row.offset > state.offset:
+        yield f"command {key}: the row names {row.command} at {row.offset}"
+    if state.commands_of.get(row.controller, []).count(key) != 1:
+        yield f"command {key}: the index of commands is wrong"
+    if row.controller not in state.devices:
+        yield f"command {key}: no controller {row.controller}"
+    if (row.phase == "desired") != (row.wake is not None and not row.wake.fired):
+        yield f"command {key}: {row.phase} with {row.wake}"
+    if row.phase == "desired" and command_in_force(state, row.controller) is not row:
+        yield f"command {key}: desired, and not the last of {row.controller}"
 
 
 def _rest(state: State) -> list[str]:

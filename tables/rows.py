@@ -22,6 +22,7 @@ from tables.wakes import Wake
 __all__ = ["Wake"]
 
 NodeState = Literal["active", "down", "left"]
+CommandPhase = Literal["desired", "done", "rejected", "expired", "refused"]
 AppPhase = Literal["pending", "placed", "running", "condemned", "ended", "finished", "stopped"]
 
 
@@ -258,6 +259,28 @@ class BindingRow(_Row, frozen=True):
         return self.sensors if kind == "sensor" else self.controllers
 
 
+class CommandRow(_Row, frozen=True):
+    """One command to a controller; the id of its request is its own."""
+
+    command: str
+    controller: str
+    #: JSON text; let go when a newer command has taken its place.
+    value: str
+    #: `desired` while it is in force and has not ended; `refused` never was in force.
+    phase: CommandPhase
+    #: Of the `ControllerSetRequested`, and its append time.
+    offset: int
+    asked_at_ms: int
+    app: str = ""
+    generation: int = 0
+    reason: str = ""
+    #: JSON text of what the device reported.
+    reported: str = ""
+    ended_at_ms: int = 0
+    #: The time by which its device must have acted.
+    wake: Wake | None = None
+
+
 class RequestRow(_Row, frozen=True):
     """A request that was admitted or refused, remembered so that a second admission is dropped."""
 
@@ -330,6 +353,7 @@ Row = (
     | NotificationRow
     | SpeakerRow
     | InboxRow
+    | CommandRow
     | RequestRow
     | PolicyRow
     | TermRow
@@ -351,6 +375,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "notifications": NotificationRow,
     "speakers": SpeakerRow,
     "inbox": InboxRow,
+    "commands": CommandRow,
     "requests": RequestRow,
     "policy": PolicyRow,
     "term": TermRow,

@@ -12,6 +12,7 @@ from sdk.contract.specs import needed_services
 from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
 from tables.rows import (
     AppRow,
+    CommandRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -22,7 +23,7 @@ from tables.tables import Tables
 
 Key = tuple[str, str]
 #: Tables whose rows are ever forgotten.
-FORGETTABLE = ("requests", "sources", "grants", "pauses", "devices", "notifications", "speakers")
+FORGETTABLE = ("requests", "sources", "grants", "pauses", "devices", "commands", "notifications", "speakers")
 #: A node and its lineage: what room is taken under.
 Home = tuple[str, int]
 
@@ -63,6 +64,8 @@ class State(Tables):
         self.grants_of_node: dict[str, set[str]] = {}
         #: Lone sources that a bridge reads a topic for.
         self.bridged: set[str] = set()
+        #: Controller -> its commands, oldest first.
+        self.commands_of: dict[str, list[str]] = {}
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -94,6 +97,8 @@ class State(Tables):
                 self._index_grant(key, row, None)
             elif isinstance(row, SourceRow):
                 self._reopen_dependants(key)
+            elif isinstance(row, CommandRow):
+                self.commands_of[row.controller].remove(key)
             for listener in self.listeners:
                 listener.add((table, key))
 
@@ -137,10 +142,13 @@ class State(Tables):
                 self._index_order(row)
             case SourceRow() if row.topic:
                 self.bridged.add(key)
+                self._reopen_dependants(key)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():
                 self._reopen_dependants(key)
+            case CommandRow() if old is None:
+                self.commands_of.setdefault(row.controller, []).append(key)
             case _:
                 pass
         wake = getattr(row, "wake", None)

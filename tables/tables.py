@@ -10,6 +10,7 @@ from tables.rows import (
     AppRow,
     BindingRow,
     BrakeRow,
+    CommandRow,
     DeviceRow,
     GrantRow,
     NodeRow,
@@ -93,6 +94,11 @@ class Tables:
     def inbox(self) -> InboxRow:
         """How far the notifications topic was read."""
         return cast("InboxRow", self.tables["inbox"].get(ONLY, _NOTHING_READ))
+
+    @property
+    def commands(self) -> dict[str, CommandRow]:
+        """Commands to controllers by id: those in force, and the last that ended."""
+        return cast("dict[str, CommandRow]", self.tables["commands"])
 
     @property
     def policy(self) -> Policy:

@@ -222,6 +222,20 @@ class NotificationCleared(EventBase, frozen=True):
     by: str = ""
 
 
+class ControllerSetRequested(EventBase, frozen=True):
+    """Somebody wants a value of a controller; the id of the request is that of the command."""
+
+    request: str
+    controller: str
+    #: JSON text.
+    value: str
+    for_ms: Whole
+    #: As in `SetController`.
+    app: str = ""
+    generation: Whole = 0
+    sent_at_ms: Whole = 0
+
+
 class RequestRefused(EventBase, frozen=True):
     """A request that cannot be carried out, and why."""
 

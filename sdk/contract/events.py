@@ -18,6 +18,7 @@ from sdk.contract.admitted import (
     AppStopRequested,
     AppSubmitted,
     BrakeReleaseRequested,
+    ControllerSetRequested,
     DeviceBound,
     DeviceEnabled,
     DeviceRegistered,
@@ -74,6 +75,7 @@ from sdk.contract.facts import (
     AppExited,
     AppStarted,
     Band,
+    ControllerReported,
     NodeExited,
     NodeRegistered,
     NotificationsRead,
@@ -106,6 +108,8 @@ __all__ = [
     "BrakeEngaged",
     "BrakeReleaseRequested",
     "BrakeReleased",
+    "ControllerReported",
+    "ControllerSetRequested",
     "Decision",
     "DeviceBound",
     "DeviceEnabled",
@@ -196,6 +200,7 @@ Event = (
     | NodeExited
     | OverdueShareChanged
     | NotificationsRead
+    | ControllerReported
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
@@ -221,6 +226,7 @@ Event = (
     | DeviceUnbound
     | NotificationAcknowledged
     | NotificationCleared
+    | ControllerSetRequested
     | RequestRefused
     | PlannerStarted
     | Decision
@@ -237,6 +243,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.exited.v1": (NodeExited, "pool"),
     "watchkeep.overdue-share.changed.v1": (OverdueShareChanged, ""),
     "watchkeep.notifications.read.v1": (NotificationsRead, ""),
+    "watchkeep.controller.reported.v1": (ControllerReported, "controller"),
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),
@@ -262,6 +269,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.notification.acknowledged.v1": (NotificationAcknowledged, "app"),
     "watchkeep.notification.cleared.v1": (NotificationCleared, "app"),
+    "watchkeep.controller.set-requested.v1": (ControllerSetRequested, "controller"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
     "watchkeep.planner.started.v1": (PlannerStarted, ""),
     "watchkeep.node.ordered.v1": (NodeOrdered, "pool"),

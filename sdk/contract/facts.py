@@ -154,3 +154,16 @@ class NotificationsRead(EventBase, frozen=True):
     garbled: Whole = 0
     #: Records that the topic's retention took before anybody read them.
     lost: Whole = 0
+
+
+class ControllerReported(EventBase, frozen=True):
+    """A device has ended a command: it did what was wanted, or says why not."""
+
+    controller: str
+    command: str
+    outcome: Literal["done", "rejected"]
+    #: JSON text of what it reports.
+    value: str
+    #: Offset of the report in the controller's topic.
+    offset: Whole
+    reason: str = ""

@@ -203,6 +203,24 @@ class ClearNotification(_Request, frozen=True):
     by: str = ""
 
 
+class SetController(_Request, frozen=True):
+    """Want a value of a controller: that at an index of an app, or one by its id; the request's id is the command's."""
+
+    #: JSON text, at most 64 KiB.
+    value: str
+    #: How long it may wait for its device, ms.
+    for_ms: Whole
+    #: Who wants it; empty: a person.
+    app: str = ""
+    index: Whole = 0
+    #: The id of the controller; empty: the one at the app's index.
+    controller: str = ""
+    #: Generation of the copy that asks, 0 if it is no copy of an app that is run here.
+    generation: Whole = 0
+    #: When it was sent, by the asker's clock, ms UTC: what comes long after its time is not carried out. 0: unknown.
+    sent_at_ms: Whole = 0
+
+
 Request = (
     RunApp
     | StopApp
@@ -229,6 +247,7 @@ Request = (
     | UnbindDevice
     | AcknowledgeNotification
     | ClearNotification
+    | SetController
 )
 
 REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
@@ -257,4 +276,5 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.unbind-device.v1": UnbindDevice,
     "watchkeep.request.acknowledge-notification.v1": AcknowledgeNotification,
     "watchkeep.request.clear-notification.v1": ClearNotification,
+    "watchkeep.request.set-controller.v1": SetController,
 }

@@ -27,6 +27,10 @@ _COMPACT: Final = {
 }
 
 
+#: Settings of a controller's topic: like orders, the newest of each key is what counts.
+CONTROLLER_CONFIG: Final[dict[str, str]] = dict(_COMPACT)
+
+
 class TopicSpec(msgspec.Struct, frozen=True):
     """What a topic must be."""
 

@@ -1,17 +1,18 @@
-"""The original interface to sensors, word for word; on the import path of every managed app.
+"""The original interface to sensors and controllers, word for word; on the import path of every managed app.
 
 import interface_to_get_data
 
 value = interface_to_get_data.get_sensor_data(0, 'app_instance_63546eef86f64aec98c58e3ca96c38b3')
 series = interface_to_get_data.get_stream_data(0, 'app_instance_63546eef86f64aec98c58e3ca96c38b3', 10)
+interface_to_get_data.set_controller_data(0, 'app_instance_63546eef86f64aec98c58e3ca96c38b3', {'on': True})
 
-New programs use `sdk.sensors`, which says how old a value is and never waits for one.
+New programs use `sdk.sensors`, which says how old a value is and never waits for one, and `sdk.controllers`.
 """
 
 import time
 from typing import Any
 
-from sdk import sensors
+from sdk import controllers, sensors
 from sdk.sensor_errors import SensorUnreachableError
 
 #: How long `get_sensor_data` waits for the first value of a sensor that has written none.
@@ -43,3 +44,14 @@ def get_stream_data(sensor_idx: int, app_id: str, number_of_data_points: int) ->
     """
     with sensors.stream(sensor_idx, number_of_data_points, app=app_id) as points:
         return [point.value for point in points]
+
+
+def set_controller_data(controller_idx: int, app_id: str, value: Any) -> Any:
+    """Set the controller bound at that index and wait until its device has done it; what the device reported.
+
+    Raises:
+        sdk.sensor_errors.SensorError: unknown app, nothing bound there, or somebody else's controller.
+        sdk.controller_errors.ControllerError: rejected, not done in 30 s, or no answer from the platform.
+        ValueError: a value that JSON cannot say, or of more than 64 KiB.
+    """
+    return controllers.set(controller_idx, value, app=app_id).result()

@@ -46,7 +46,8 @@ def state(
 ) -> None:
     r"""Print the tables as they were after an offset or at a time, folded from the log.
 
-    Tables: nodes apps orders pools sources notifications speakers inbox requests policy term brake counters.
+    Tables: nodes apps orders pools sources devices bindings commands notifications speakers inbox requests policy
+    term brake counters.
 
     \b
     Examples:

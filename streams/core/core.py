@@ -34,6 +34,8 @@ from streams.core import monotonic
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.bridging import Bridging
+from streams.core.controlling import Controlling
+from streams.core.controls import Controls
 from streams.core.handover import Handover
 from streams.core.heartbeats import find_begin
 from streams.core.inbox import Inbox, InboxReader
@@ -160,6 +162,7 @@ class Core:
                 ("beats", self._beat()),
                 ("bridge", self._bridging.run()),
                 ("notifications", self._inbox.run()),
+                ("controllers", self._controlling.run()),
                 ("turns", self._turns()),
                 ("stop", self._stop.wait()),
             )
@@ -195,6 +198,14 @@ class Core:
         self._publisher = Publisher(state, self._appender, self._topics, self._events_id)
         self._letters = Letters(self._appender, self._topics)
         self._letters.restore(self._snapshots.load_letters())
+        self._controls = Controls(state, self._appender, self._topics.prefix, self._events_id)
+        self._controlling = Controlling(
+            bootstrap=self._bootstrap,
+            controls=self._controls,
+            letters=self._letters,
+            planning=self._planning,
+            wake=self._wake.set,
+        )
         self._admission = Admission(state, self._planning, self._appender, self._letters)
         self._inbox = InboxReader(
             bootstrap=self._bootstrap,
@@ -212,6 +223,7 @@ class Core:
             watcher=self._watcher,
             planning=self._planning,
             publisher=self._publisher,
+            controls=self._controls,
             letters=self._letters,
             admission=self._admission,
             ticker=self._ticker,

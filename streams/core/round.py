@@ -12,6 +12,7 @@ from sdk.contract.events import PlannerStarted
 from sdk.contract.heartbeats import Tick
 from streams.core.admission import Admission
 from streams.core.appender import Appender
+from streams.core.controls import Controls
 from streams.core.letters import Letters
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
@@ -52,6 +53,7 @@ class Round:
         watcher: Watcher,
         planning: Planning,
         publisher: Publisher,
+        controls: Controls,
         letters: Letters,
         admission: Admission,
         ticker: Clockwork,
@@ -62,6 +64,7 @@ class Round:
         self._watcher = watcher
         self._planning = planning
         self._publisher = publisher
+        self._controls = controls
         self._letters = letters
         self._admission = admission
         self._ticker = ticker
@@ -94,6 +97,7 @@ class Round:
         ):
             _log.info("leading from term %d on", meta.offset)
             self._publisher.begin_term()
+            self._controls.begin_term()
         self._planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
 
     def follow_rows(self) -> None:
@@ -127,17 +131,21 @@ class Round:
         self._watcher.now_ms = now_ms
         leads = self._planning.leads
         self.facts = find_facts(self._watcher, topic_id=self._heartbeats_id, leads=leads)
+        if leads:
+            self.facts += self._controls.facts()
         self._write_facts(self.outbox.due(self.facts, now_ms=now_ms, leads=leads))
         self._planning.turn(elapsed_ms)
         if leads and back_at_end:
             if not self._planning.is_deciding:
                 # What is being decided changes the same orders; half of it would only be written twice.
                 self._publisher.publish()
+                self._controls.publish()
             self._letters.write()
             self._admission.rescue(now_ms)
             self._check_sight(now_ms)
         else:
             self._publisher.follow()
+            self._controls.follow()
 
     def _write_facts(self, facts: list[Fact]) -> None:
         if not facts:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from streams.demo_controllers import LAMP
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec
 from streams.local.exec_token import ensure_exec_token
@@ -63,6 +64,8 @@ def plan_children(settings: Settings, broker: LocalBroker | None, *, demo: bool)
         *_provisioners(settings),
         _python(settings, "seed", seed, stage=_SEEDS, once=True),
     ]
+    if demo:
+        children.append(_python(settings, "demo-lamp", ["examples/lamp/device.py", LAMP], stage=_SEEDS))
     return children
 
 

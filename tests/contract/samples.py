@@ -162,6 +162,12 @@ EVENTS: dict[str, e.Event] = {
     "device-enabled": e.DeviceEnabled("request-22", "controller-lamp-1", enabled=False),
     "device-bound": e.DeviceBound("request-23", "application-1", 0, "sensor-hall-1"),
     "device-unbound": e.DeviceUnbound("request-24", "application-1", 0, "sensor"),
+    "controller-set-requested": e.ControllerSetRequested(
+        "request-25", "controller-lamp-1", '{"on": true}', 30_000, "application-1", 12, _AT_MS
+    ),
+    "controller-reported": e.ControllerReported(
+        "controller-lamp-1", "request-25", "rejected", "null", 7, "the bulb is gone"
+    ),
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
@@ -438,6 +444,10 @@ REQUESTS: dict[str, r.Request] = {
     "acknowledge-notification": r.AcknowledgeNotification(_APP, "pump-3", 7, "anna"),
     "acknowledge-notification-plain": r.AcknowledgeNotification(_APP, "pump-3"),
     "clear-notification": r.ClearNotification(_APP, "pump-3", 7, "anna"),
+    "set-controller": r.SetController(
+        '{"on": true}', 30_000, "application-1", 2, generation=12, sent_at_ms=_AT_MS
+    ),
+    "set-controller-by-id": r.SetController("21.5", 30_000, controller="controller-lamp-1"),
     "change-policy": r.ChangePolicy(
         {"strategy": "binpack", "brake_hold_ms": 1, "destroy_silent_nodes": False}
     ),

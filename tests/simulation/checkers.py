@@ -89,6 +89,7 @@ class Checks(LogRules, Truth):
             self._fail_if(before)
             self._fail_if(self.log.accepted(said))
             self._fail_if(self.notices.lost_fault(said.event) or self.notices.accepted(said.event))
+            self._fail_if(self.world.house.accepted(said.event))
 
     def heard_of(self, request: Request, firsts: list[int]) -> None:
         """A writer hears that its records were appended."""
@@ -112,6 +113,7 @@ class Checks(LogRules, Truth):
         if isinstance(said, DecodeError):
             return None
         self.log.about_to_fold(said)
+        self.world.house.about_to_fold(said.event)
         node, app = getattr(said.event, "node", ""), getattr(said.event, "app", "")
         early = self.log.too_early(said.event)
         if early or (node and node not in self.state.nodes) or (app and app not in self.state.apps):
@@ -244,6 +246,7 @@ class Checks(LogRules, Truth):
         self._look_for_silence()
         self._look_at_workers()
         self._look_at_view()
+        self._fail_if(self.world.house.look())
         if flood := self.judge_flood(self.world.faults):
             self.fail(*flood)
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def unhealed(checks: "Checks") -> str:
     """What is not well yet; empty if everything is."""
     state, world = checks.state, checks.world
-    if why := _unhealed_pool(state) or _unhealed_original(checks) or checks.notices.unread():
+    if (
+        why := _unhealed_pool(state)
+        or _unhealed_original(checks)
+        or checks.notices.unread()
+        or world.house.unhealed()
+    ):
         return why
     if state.pauses:
         return f"the watch over {', '.join(state.pauses)} is paused"

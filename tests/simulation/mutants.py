@@ -11,10 +11,12 @@ from typing import NamedTuple
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
 from tables import (
+    admit_commands,
     decide_apps,
     decide_nodes,
     facts,
     fold_apps,
+    fold_commands,
     fold_control,
     fold_nodes,
     fold_notifications,
@@ -172,6 +174,12 @@ MUTANTS: list[Mutant] = [
         ["app", "ask app", "crash node"],
     ),
     Mutant(
+        "generation of who sets a controller",
+        # Whoever admits asks the same question as the fold.
+        [(module, "asker_fault", always("")) for module in (fold_commands, admit_commands)],
+        ["set controller", "cut node", "app"],
+    ),
+    Mutant(
         "pauses",
         [(module, "is_app_paused", always(False)) for module in (decide_apps, fold_apps)]
         + [(module, "is_node_paused", always(False)) for module in (decide_nodes, fold_nodes)],
@@ -215,6 +223,7 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "timers' step": (15, "a timer fires in its time"),
     "services first": (1, "a service comes before those that need it"),
     "what runs once": (1, "what runs once runs once"),
+    "generation of who sets a controller": (2, "no command of a stale generation is desired"),
     "pauses": (3, "nothing is concluded about what is paused"),
     "cursor of notifications": (4, "an event counts once"),
     "sequence of notifications": (4, "a notification counts once"),

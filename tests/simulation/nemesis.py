@@ -10,6 +10,7 @@ from typing import NamedTuple
 from tests.simulation import (
     nemesis_broker,
     nemesis_clocks,
+    nemesis_controllers,
     nemesis_ghosts,
     nemesis_notices,
     nemesis_originals,
@@ -194,6 +195,7 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     **nemesis_workers.KINDS,
     **nemesis_broker.KINDS,
     **nemesis_clocks.KINDS,
+    **nemesis_controllers.KINDS,
     **nemesis_ghosts.KINDS,
     **nemesis_notices.KINDS,
     **nemesis_originals.KINDS,

@@ -105,11 +105,13 @@ def run_seed(
     size = size or Size(nodes=chance.randint(4, 5), apps=chance.randint(3, 8))
     originals = Random(f"originals/{seed}").choice([0, 0, 1, 2])
     speakers = Random(f"speakers/{seed}").choice([0, 0, 1, 2])
+    controllers = Random(f"controllers/{seed}").choice([0, 0, 1, 2])
     world = World(
         seed,
         workers=workers,
         originals=originals,
         speakers=speakers,
+        controllers=controllers,
         supervised=supervised,
         size=size,
         **how,
@@ -176,6 +178,7 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
         world.ask(RunApp(spec))
     for original in world.originals.all:
         world.ask(ExpectSource(original.name, original.topic))
+    world.house.begin()
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)
         world.faults += 1
@@ -220,7 +223,7 @@ def _heal(world: World, within_ms: int) -> None:
 
 
 def _commands(world: World) -> list:  # type: ignore[type-arg]
-    written = (world.topics.commands, *map(world.topics.state, VIEW_TABLES))
+    written = (world.topics.commands, *world.house.topics, *map(world.topics.state, VIEW_TABLES))
     return [log for (topic, _), log in world.broker.logs.items() if topic in written]
 
 

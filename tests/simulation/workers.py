@@ -14,6 +14,7 @@ from sdk.contract.heartbeats import Tick
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.core.admission import Admission
+from streams.core.controls import Controls
 from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
@@ -93,6 +94,7 @@ class Worker(Process):
         self.appender = SimAppender(self)
         self.planning = Planning(state, self.watcher, self.appender)  # type: ignore[arg-type]
         self.publisher = Publisher(state, self.appender, topics, world.events_id)  # type: ignore[arg-type]
+        self.controls = Controls(state, self.appender, topics.prefix, world.events_id)  # type: ignore[arg-type]
         self.letters = Letters(self.appender, topics)  # type: ignore[arg-type]
         self.letters.restore(self.disk.letters)
         self.views = ViewWriter(self)
@@ -103,6 +105,7 @@ class Worker(Process):
             watcher=self.watcher,
             planning=self.planning,
             publisher=self.publisher,
+            controls=self.controls,
             letters=self.letters,
             admission=self.admission,
             ticker=self.ticker,
@@ -114,6 +117,7 @@ class Worker(Process):
         self._turned_ms = self.mono_ms
         self._saved_ms = 0
         self.requests = Requests(self)
+        self._control_ends: dict[str, int] = {}
         self._back_ends = {
             (topics.commands, number): broker.log(topics.commands, number).end
             for number in range(WIDE_PARTITIONS)
@@ -131,6 +135,8 @@ class Worker(Process):
         ]
         self.inbox = SimInbox(self)
         self.readers.append(self.inbox.reader)
+        if world.house.topics:
+            self.readers.append(self._create_controls_reader())
         world.group.join(self)
         world.view_group.join(self)
         self.ticker.start()
@@ -206,6 +212,30 @@ class Worker(Process):
         if not self.dozes or self.planning.leads or self.views.owns:
             self.wake()
 
+    def _create_controls_reader(self) -> Reader:
+        """Whoever does not lead reads along in here; the real one begins to read when it begins to lead."""
+        broker, topics = self.world.broker, self.world.house.topics
+        self._control_ends = {topic: broker.log(topic).end for topic in topics}
+        self._control_caught_up(dict.fromkeys(topics, 0))
+        return Reader(self, broker, dict.fromkeys(((topic, 0) for topic in topics), 0), self._read_controls)
+
+    def _read_controls(self, batches: dict[Any, list[Record]]) -> None:
+        for records in batches.values():
+            for record in records:
+                controller = self.world.house.topics[record.topic]
+                try:
+                    self.controls.read_back(controller, record.key, record.value, record.offset)
+                except ValueError as error:
+                    self.letters.meet(record, str(error))
+        self._control_caught_up({topic: records[-1].offset + 1 for (topic, _), records in batches.items()})
+        if not self.dozes or self.planning.leads:
+            self.wake()
+
+    def _control_caught_up(self, positions: dict[str, int]) -> None:
+        for topic, position in positions.items():
+            if position >= self._control_ends.get(topic, 0):
+                self._control_ends.pop(topic, None)
+
     def _take_back(self, record: Record) -> None:
         try:
             if record.topic == self.world.topics.commands:
@@ -262,6 +292,7 @@ class Worker(Process):
             or self.inbox.is_busy
             or self.admission._unanswered.keys() - self.state.tables["requests"].keys()
             or self.publisher._dirty
+            or not self.controls.is_settled
             or self.letters.pending
             or planning._paused_until_s * 1000 > self.mono_ms
             or not self._is_back_at_end()
@@ -315,6 +346,9 @@ class Worker(Process):
         now_ms = self.mono_ms
         elapsed_ms, self._turned_ms = now_ms - self._turned_ms, now_ms
         at_end = self._is_back_at_end()
+        for controller, topic in self.controls.topics.items():
+            if topic not in self._control_ends:
+                self.controls.caught_up(controller)
         try:
             self.round.turn(now_ms, elapsed_ms, back_at_end=at_end)
         except BlindError:

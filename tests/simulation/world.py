@@ -25,6 +25,7 @@ from tables.facts import FactOutbox
 from tables.state import State
 from tables.witness import Witness
 from tests.simulation.checkers import Checks
+from tests.simulation.controllers import House
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
@@ -62,6 +63,7 @@ class World:
         workers: int = 2,
         originals: int = 0,
         speakers: int = 0,
+        controllers: int = 0,
         supervised: bool = False,
         size: Size | None = None,
         shortcuts: bool = True,
@@ -104,6 +106,7 @@ class World:
         self.topics_cut = False
         self.topics_disturbed_at: list[int] = []
         self.originals = Originals(self, originals)
+        self.house = House(self, controllers)
         #: Ends of the logs at which the view was found right.
         self.view_found: tuple[object, ...] = ()
         self._asked = 0
@@ -136,6 +139,7 @@ class World:
             self.checks.notices.note(record)
         else:
             self.originals.note(record)
+            self.house.note(record)
         for look in list(self.onlookers):
             look(record)
 
@@ -273,6 +277,7 @@ class World:
         self._heal_provisioner()
         self.mend_topics()
         self.speakers.hush()
+        self.house.heal()
         for original in self.originals.all:
             original.start()
             original.hung = False

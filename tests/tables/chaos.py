@@ -18,6 +18,7 @@ TOPIC = "log-1"
 POOLS = ("pool-home", "pool-away")
 APPS = ("application-a", "application-b", "application-c", "service-d", "service-e")
 DEVICES = ("sensor-a", "sensor-b", "controller-c")
+CONTROLLERS = ("controller-c",)
 IP = "10.0.0.1"
 _AT_MS = 1_700_000_000_000
 
@@ -220,6 +221,27 @@ class Chaos:
         return e.PoolConfigured(
             self._request(), self._pool(), draw(0, 4), 3, draw(0, 2), draw(0, 5), self.rng.choice((0, 1, 2))
         )
+
+    def _command(self) -> e.Event:
+        """Mostly for a controller that is known, by the app that has it, in the generation in force."""
+        one = self.rng.choice
+        controller = one((*CONTROLLERS, *CONTROLLERS, DEVICES[0]))
+        holders = [app for app, row in self.state.bindings.items() if controller in row.controllers.values()]
+        app = one((self._one(holders, ""), "", self._app()))
+        row = self.state.apps.get(app)
+        generation = one((0, self._offset(row.generation))) if row is not None else one((0, 3))
+        value = one(("1", '{"on":true}', "no json("))
+        sent_at_ms = one((0, self.state.now_ms, max(0, self.state.now_ms - 100_000)))
+        return e.ControllerSetRequested(
+            self._request(), controller, value, one((1_000, 30_000, 0)), app, generation, sent_at_ms
+        )
+
+    def _reported(self) -> e.Event:
+        controller = self.rng.choice(CONTROLLERS)
+        known = self.state.commands_of.get(controller) or ["command-none"]
+        outcome: Literal["done", "rejected"] = self.rng.choice(("done", "rejected"))
+        command = self.rng.choice([known[-1], known[-1], *known])
+        return e.ControllerReported(controller, command, outcome, self.rng.choice(("1", "(")), 7)
 
     def _device(self) -> e.Event:
         one = self.rng.choice
@@ -455,7 +477,7 @@ _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
     "shutdown", "confirm", "cordon", "move", "move", "drain", "expect", "forget", "release", "pause", "configure",
-    "policy", "refused", *("device",) * 3, *("timer",) * 4,
+    "policy", "refused", *("device",) * 3, *("command",) * 2, "reported", *("timer",) * 4,
     *("notices",) * 4, *("answer",) * 2,
 )  # fmt: skip
 _DECISIONS = (

@@ -31,7 +31,7 @@ def _explained(log: list[Entry], entry: Entry) -> list[str]:
 def test_scores_of_every_placement_come_out_again(seed: int) -> None:
     """For each placement of a log of any kind, what the event says of the best nodes is what the log gives."""
     log: list[Entry] = []
-    for _, _, log in planned_log(seed, 250):  # noqa: B007  # the list grows as the log does
+    for _, _, log in planned_log(seed, 400):  # noqa: B007  # the list grows as the log does
         pass
     placements = [entry for entry in log if isinstance(entry.event, Placement)]
     ranked = [entry for entry in placements if isinstance(entry.event, Placement) and entry.event.ranking]

@@ -3,9 +3,10 @@
 import pytest
 
 from sdk.contract import events as e
-from sdk.contract.requests import RestartApp, RunApp, StopApp
+from sdk.contract.requests import ExpectSource, RestartApp, RunApp, StopApp
 from sdk.contract.specs import AppSpec, check_spec
 from tables.decide import decide
+from tables.invariants import check_invariants
 from tables.needs import urgency
 from tests.tables.entries import fold_all, rows_of
 from tests.tables.world import World, begin
@@ -66,6 +67,17 @@ def test_what_it_waits_for_is_said_and_a_service_nobody_knows_is_called_unknown(
         "waits for service-db (unknown)",
         "waits for service-db",
     ]
+
+
+def test_who_waits_is_looked_at_again_when_the_service_is_expected_in_a_topic_of_its_own() -> None:
+    """What it said of the service is not true any more."""
+    world = begin()
+    _run(world, "application-web", "db")
+    world.run(2_000)
+    world.ask(ExpectSource("service-db", "beats.of.db"))
+    assert check_invariants(world.state) == []
+    world.run(2_000)
+    assert "unknown" not in world.app("application-web").pending_reason
 
 
 def test_who_waits_is_not_looked_at_until_a_service_of_its_own_changes() -> None:
