@@ -2,20 +2,24 @@
 
 1. It follows the registry and the topics of the sensors of every app that somebody asked about, and keeps the newest
    value of each in memory; whoever reads takes it from there and waits for nothing.
-2. A record that is no value is counted and passed over; the value before it stays.
+2. A record that is no value becomes a dead letter and is passed over; the value before it stays.
 3. It never raises into the program: what went wrong is in what a reading says.
 """
 
 import logging
+import os
 import threading
 import time
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from sdk.contract.topics import Topics
+from sdk.reading_kafka import ASK_WITHIN_MS, open_consumer
 from sdk.registry_view import RegistryView
+from sdk.sensor_garbage import SensorGarbage
+from sdk.sensor_stream import LOOK_BACK
 from sdk.values import ValueRefusedError, decode_value
 
 _log = logging.getLogger("watchkeep.sensors")
@@ -24,14 +28,15 @@ _log = logging.getLogger("watchkeep.sensors")
 _POLL_MS = 50
 #: Between two looks whether Kafka answers and topics that did not exist do now.
 _LOOK_EVERY_S = 1.0
-#: Patience with one question to Kafka.
-ASK_WITHIN_MS = 3_000
 #: Kafka that has not answered for so long is away: two looks and a slow one.
 AWAY_AFTER_S = 3.0
 _RETRY_S = 0.5
-#: Records from the end among which the newest value is looked for: the last ones may be garbage.
-LOOK_BACK = 16
 _TABLES = ("apps", "platform")
+
+
+def app_name() -> str:
+    """Who reads, for people: the managed app, or whoever has this process."""
+    return os.environ.get("WATCHKEEP_APP_ID") or f"process-{os.getpid()}"
 
 
 class Sample(NamedTuple):
@@ -56,8 +61,8 @@ class SensorFeed:
         self.followed: set[str] = set()
         #: Topics that were asked about and do not exist.
         self.missing: set[str] = set()
-        #: Records that were no value, by topic.
-        self.refused: dict[str, int] = {}
+        #: Records that were no value.
+        self.garbage = SensorGarbage(bootstrap, prefix, writer=f"app/{app_name()}")
         self.is_registry_read = False
         self.changed = threading.Condition()
         self._heard_s = -AWAY_AFTER_S
@@ -88,13 +93,16 @@ class SensorFeed:
         self._over = True
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5.0)
+        self.garbage.close()
 
     # --- the thread ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._over:
             try:
-                consumer = open_consumer(self.bootstrap)
+                consumer = open_consumer(
+                    self.bootstrap, client_id="watchkeep-sensors", fetch_wait_ms=_POLL_MS
+                )
             except (KafkaError, ValueError, OSError) as error:
                 _log.debug("Kafka at %s does not answer: %s", self.bootstrap, error)
                 time.sleep(_RETRY_S)
@@ -175,32 +183,13 @@ class SensorFeed:
             for record in records:
                 self.registry.apply(table, record.key, record.value)
             return
-        for record in reversed(records):
+        for record in records:
+            # All of them, not only the newest: who looks at half of it tells of half of the garbage.
             try:
                 value = decode_value(record.value)
             except ValueRefusedError as error:
-                self.refused[place.topic] = self.refused.get(place.topic, 0) + 1
-                _log.debug("%s offset %d is no value: %s", place.topic, record.offset, error)
+                self.garbage.meet(record, str(error))
                 continue
             old = self.latest.get(place.topic)
             if old is None or old.partition == place.partition or record.timestamp >= old.at_ms:
                 self.latest[place.topic] = Sample(value, record.timestamp, record.offset, place.partition)
-            return
-
-
-def open_consumer(bootstrap: str, *, reset: str = "earliest") -> Any:
-    """A consumer without a group; raises KafkaError or ValueError if nobody answers."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
-    return KafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
-        client_id="watchkeep-sensors",
-        api_version=(2, 6),
-        enable_auto_commit=False,
-        auto_offset_reset=reset,
-        allow_auto_create_topics=False,
-        fetch_max_wait_ms=_POLL_MS,
-        request_timeout_ms=ASK_WITHIN_MS,
-        bootstrap_timeout_ms=ASK_WITHIN_MS,
-        reconnect_backoff_ms=100,
-        reconnect_backoff_max_ms=1_000,
-    )

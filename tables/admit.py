@@ -69,11 +69,8 @@ from tables.fold_sources import expectation_fault, is_forgettable
 from tables.needs import need_fault
 from tables.pauses import PLATFORM, check_pause
 from tables.pools import nodes_max
+from tables.refusal import RefusalError
 from tables.state import State, runs_once
-
-
-class RefusalError(ValueError):
-    """A request that cannot be carried out; the text is for the asker."""
 
 
 def admit(state: State, asked: Asked) -> Event:

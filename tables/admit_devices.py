@@ -2,14 +2,11 @@
 
 from sdk.contract.devices import check_device, check_index
 from sdk.contract.events import DeviceBound, DeviceEnabled, DeviceRegistered, DeviceRetired, DeviceUnbound
-from sdk.contract.ids import check_name
+from sdk.contract.ids import check_app
 from sdk.contract.requests import BindDevice, EnableDevice, RegisterDevice, RetireDevice, UnbindDevice
 from tables.fold_devices import apps_bound_to
+from tables.refusal import RefusalError
 from tables.state import State
-
-
-class DeviceRefusalError(ValueError):
-    """A request about a device that cannot be carried out; the text is for the asker."""
 
 
 def register_device(_state: State, request: str, wish: RegisterDevice) -> DeviceRegistered:
@@ -22,7 +19,7 @@ def retire_device(state: State, request: str, wish: RetireDevice) -> DeviceRetir
     """A device that an app has stays."""
     _check_device_known(state, wish.device)
     if apps := apps_bound_to(state, wish.device):
-        raise DeviceRefusalError(f"{wish.device} is bound to {', '.join(apps[:5])}: unbind it first")
+        raise RefusalError(f"{wish.device} is bound to {', '.join(apps[:5])}: unbind it first")
     return DeviceRetired(request, wish.device)
 
 
@@ -34,10 +31,7 @@ def enable_device(state: State, request: str, wish: EnableDevice) -> DeviceEnabl
 
 def bind_device(state: State, request: str, wish: BindDevice) -> DeviceBound:
     """An app need not run, nor be known, to be given its devices."""
-    kind, dash, name = wish.app.partition("-")
-    if not dash or kind not in ("application", "service"):
-        raise DeviceRefusalError(f"app: {wish.app!r:.80} must begin with application- or service-")
-    check_name(name, what=kind)
+    check_app(wish.app)
     check_index(wish.index)
     _check_device_known(state, wish.device)
     return DeviceBound(request, wish.app, wish.index, wish.device)
@@ -47,10 +41,10 @@ def unbind_device(state: State, request: str, wish: UnbindDevice) -> DeviceUnbou
     """Only what is bound can be taken away."""
     row = state.bindings.get(wish.app)
     if row is None or str(wish.index) not in row.of(wish.kind):
-        raise DeviceRefusalError(f"{wish.app} has no {wish.kind} at index {wish.index}")
+        raise RefusalError(f"{wish.app} has no {wish.kind} at index {wish.index}")
     return DeviceUnbound(request, wish.app, wish.index, wish.kind)
 
 
 def _check_device_known(state: State, device: str) -> None:
     if device not in state.devices:
-        raise DeviceRefusalError(f"no device {device!r:.80}")
+        raise RefusalError(f"no device {device!r:.80}")

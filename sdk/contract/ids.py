@@ -22,6 +22,9 @@ Claim = NewType("Claim", str)
 #: Longest name a person may give. Source: Kafka topic names end at 249 characters and ours carry a prefix.
 NAME_LENGTH_MAX = 100
 
+#: What the id of an app begins with; the first is meant where nothing is said.
+APP_KINDS = ("application", "service")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NODE = re.compile(r"node-(?P<ip>[0-9A-Za-z.:-]+)_(?P<port>\d{1,5})")
 
@@ -65,6 +68,29 @@ def app_id(instance: str) -> AppId:
 def service_id(name: str) -> AppId:
     """Id of the service `name`; a service is an app of kind `service`."""
     return AppId(f"service-{check_name(name, what='service')}")
+
+
+def complete_id(name: str, kinds: tuple[str, ...]) -> str:
+    """The id that a person means: `name` if it begins with one of the kinds, else with the first of them before it."""
+    return name if name.startswith(tuple(f"{kind}-" for kind in kinds)) else f"{kinds[0]}-{name}"
+
+
+def complete_app(name: str) -> str:
+    """The id of an app by its short name: an application, unless it says that it is a service."""
+    return complete_id(name, APP_KINDS)
+
+
+def check_app(app: str) -> str:
+    """Return `app` if it is the id of an app.
+
+    Raises:
+        ValueError: it is none; says what is allowed.
+    """
+    kind, dash, name = app.partition("-")
+    if not dash or kind not in APP_KINDS:
+        raise ValueError(f"app: {app!r:.80} must begin with application- or service-")
+    check_name(name, what=kind)
+    return app
 
 
 def pool_id(name: str) -> PoolId:

@@ -154,9 +154,10 @@ def bind(
     Example:
       python cli.py sensors bind application-1 0 hall
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import BindDevice
 
-    name = _app(app)
+    name = complete_app(app)
     _ask(settings_of(bootstrap_servers, prefix), BindDevice(name, index, _full(sensor)), timeout_s)
     click.echo(f"{name} has {_full(sensor)} at index {index}.")
 
@@ -173,9 +174,10 @@ def unbind(app: str, index: int, timeout_s: float, bootstrap_servers: str | None
     Example:
       python cli.py sensors unbind application-1 0
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import UnbindDevice
 
-    name = _app(app)
+    name = complete_app(app)
     _ask(settings_of(bootstrap_servers, prefix), UnbindDevice(name, index), timeout_s)
     click.echo(f"{name} has no sensor at index {index} any more.")
 
@@ -297,11 +299,9 @@ def _ask(settings: Settings, request: Request, timeout_s: float) -> None:
 
 
 def _full(sensor: str) -> str:
-    return sensor if sensor.startswith("sensor-") else f"sensor-{sensor}"
+    from sdk.contract.ids import complete_id
 
-
-def _app(app: str) -> str:
-    return app if app.startswith(("application-", "service-")) else f"application-{app}"
+    return complete_id(sensor, ("sensor",))
 
 
 def _find(state: State, sensor: str) -> DeviceRow:
