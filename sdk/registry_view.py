@@ -24,6 +24,8 @@ class Bound(msgspec.Struct, frozen=True):
 class _Device(msgspec.Struct):
     device: Device
     enabled: bool = True
+    #: Its own limit or that of its type, while it is judged by one.
+    limit_ms: int = 0
 
 
 class _Binding(msgspec.Struct):
@@ -82,7 +84,7 @@ class RegistryView:
             has = ", ".join(row.sensors) if row is not None and row.sensors else "none"
             raise NotBoundError(f"{app} has no sensor at index {index}; bound: {has}.")
         device = self._devices[sensor]
-        live_ms = device.device.silence_limit_ms or LIVE_MS
+        live_ms = device.limit_ms or device.device.silence_limit_ms or LIVE_MS
         return Bound(sensor, device_topic(self._prefix, device.device), live_ms, device.enabled)
 
     def topics_of(self, app: str) -> set[str]:

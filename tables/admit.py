@@ -41,6 +41,7 @@ from sdk.contract.requests import (
     EnableDevice,
     ExpectSource,
     ForgetSource,
+    LimitSensors,
     MoveApp,
     PauseWatch,
     RegisterDevice,
@@ -60,6 +61,7 @@ from sdk.contract.specs import CPU_PERCENT_MAX, MEMORY_MIB_MAX, check_spec
 from tables.admit_devices import (
     bind_device,
     enable_device,
+    limit_sensors,
     register_device,
     retire_device,
     unbind_device,
@@ -280,6 +282,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RegisterDevice: register_device,
     RetireDevice: retire_device,
     EnableDevice: enable_device,
+    LimitSensors: limit_sensors,
     BindDevice: bind_device,
     UnbindDevice: unbind_device,
 }

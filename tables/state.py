@@ -12,6 +12,7 @@ from sdk.contract.specs import needed_services
 from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
 from tables.rows import (
     AppRow,
+    DeviceRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -61,6 +62,8 @@ class State(Tables):
         self.grants_of_node: dict[str, set[str]] = {}
         #: Lone sources that a bridge reads a topic for.
         self.bridged: set[str] = set()
+        #: Sensors whose silence is judged: a bridge reads their topics too.
+        self.judged: set[str] = set()
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -81,13 +84,15 @@ class State(Tables):
                 listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
 
     def drop(self, table: str, key: str) -> None:
-        """Remove a row; only requests, lone sources, grants, pauses and devices are ever forgotten."""
-        assert table in ("requests", "sources", "grants", "pauses", "devices")
+        """Remove a row; only requests, lone sources, grants, pauses, devices and limits are ever forgotten."""
+        assert table in ("requests", "sources", "grants", "pauses", "devices", "sensor_limits")
         row = self.tables[table].pop(key, None)
         if row is not None:
             self.waking.discard((table, key))
             if table == "sources":
                 self.bridged.discard(key)
+            elif table == "devices":
+                self.judged.discard(key)
             if isinstance(row, GrantRow):
                 self._index_grant(key, row, None)
             elif isinstance(row, SourceRow):
@@ -135,6 +140,8 @@ class State(Tables):
                 self._index_order(row)
             case SourceRow() if row.topic:
                 self.bridged.add(key)
+            case DeviceRow():
+                (self.judged.add if row.expectation else self.judged.discard)(key)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():

@@ -33,6 +33,7 @@ from sdk.contract.admitted import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SensorLimitChanged,
     SourceExpected,
     SourceForgotten,
     WatchPaused,
@@ -139,6 +140,7 @@ __all__ = [
     "Position",
     "ProvisionerRegistered",
     "RequestRefused",
+    "SensorLimitChanged",
     "SourceExpected",
     "SourceFellSilent",
     "SourceForgotten",
@@ -210,6 +212,7 @@ Event = (
     | DeviceRegistered
     | DeviceRetired
     | DeviceEnabled
+    | SensorLimitChanged
     | DeviceBound
     | DeviceUnbound
     | RequestRefused
@@ -248,6 +251,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.registered.v1": (DeviceRegistered, "device"),
     "watchkeep.device.retired.v1": (DeviceRetired, "device"),
     "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
+    "watchkeep.sensor-limit.changed.v1": (SensorLimitChanged, "type"),
     "watchkeep.device.bound.v1": (DeviceBound, "app"),
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.request.refused.v1": (RequestRefused, "request"),
