@@ -48,6 +48,8 @@ class RegistryView:
         self._devices: dict[str, _Device] = {}
         self._bindings: dict[str, _Binding] = {}
         self._apps: set[str] = set()
+        #: Grows with each change of a device or a binding.
+        self.version = 0
 
     def apply(self, table: str, key: bytes | None, value: bytes | None) -> None:
         """Take one record of the state topic of `apps` or `platform`; what is of no interest is passed over."""
@@ -58,6 +60,7 @@ class RegistryView:
         kind, _, name = name.partition("/")
         if kind not in _KINDS:
             return
+        self.version += 1
         rows: dict[str, Any] = self._devices if kind == "devices" else self._bindings
         if value is None:
             rows.pop(name, None)

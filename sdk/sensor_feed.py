@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from itertools import islice
 from typing import Any, NamedTuple
 
 from kafka import TopicPartition
@@ -28,6 +29,8 @@ _log = logging.getLogger("watchkeep.sensors")
 _POLL_MS = 50
 #: Between two looks whether Kafka answers and topics that did not exist do now.
 _LOOK_EVERY_S = 1.0
+#: Places of which the client is asked at once how far it is.
+_ASKED_AT_ONCE = 4
 #: Kafka that has not answered for so long is away: two looks and a slow one.
 AWAY_AFTER_S = 3.0
 _RETRY_S = 0.5
@@ -66,8 +69,14 @@ class SensorFeed:
         self.is_registry_read = False
         self.changed = threading.Condition()
         self._heard_s = -AWAY_AFTER_S
-        self._apps: set[str] = set()
+        self._apps: frozenset[str] = frozenset()
+        #: Topics that this consumer has been given.
+        self._begun: set[str] = set()
+        self._made_of: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._topics: set[str] = set()
+        #: Places that are read to what was their end when they were begun, and how far the others are.
         self._pending: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
         topics = Topics(prefix)
         self._tables = {TopicPartition(topics.state(table), 0): table for table in _TABLES}
         self._over = False
@@ -114,6 +123,8 @@ class SensorFeed:
                 _log.debug("reading sensors begins anew: %r", error)
             finally:
                 self._pending.clear()
+                self._next.clear()
+                self._begun = set()
                 self.followed = set()
                 consumer.close()
 
@@ -124,8 +135,10 @@ class SensorFeed:
             for place, records in consumer.poll(timeout_ms=_POLL_MS).items():
                 self._heard_s = time.monotonic()
                 self._take(place, records)
+                if place in self._pending:
+                    self._next[place] = records[-1].offset + 1
             self._note_read(consumer)
-            new = self._wanted() - self.followed
+            new = self._wanted() - self._begun
             is_due = time.monotonic() - looked_s >= _LOOK_EVERY_S
             if self.is_registry_read and (new - self.missing or (new and is_due)):
                 self._begin(consumer, new)
@@ -135,7 +148,12 @@ class SensorFeed:
                 self._heard_s = time.monotonic()
 
     def _wanted(self) -> set[str]:
-        return set().union(*(self.registry.topics_of(app) for app in self._apps))
+        """The topics of all sensors of the apps that somebody asked about; made anew only when something changed."""
+        made_of = (self.registry.version, self._apps)
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self._topics = set().union(*(self.registry.topics_of(app) for app in self._apps))
+        return self._topics
 
     def _begin(self, consumer: Any, topics: set[str]) -> None:
         """Follow topics from their last value on; those that do not exist are tried again later."""
@@ -150,6 +168,7 @@ class SensorFeed:
             self.changed.notify_all()
         if places:
             self._assign(consumer, places, from_end=True)
+            self._begun |= found
             # Empty topics are followed at once; the others when their last value was read.
             self._note_read(consumer)
 
@@ -158,7 +177,9 @@ class SensorFeed:
         begins = consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS)
         consumer.assign([*consumer.assignment(), *places])
         for place in places:
-            consumer.seek(place, max(begins[place], ends[place] - LOOK_BACK) if from_end else begins[place])
+            begin = max(begins[place], ends[place] - LOOK_BACK) if from_end else begins[place]
+            consumer.seek(place, begin)
+            self._next[place] = begin
         self._pending.update(ends)
         self._heard_s = time.monotonic()
 
@@ -166,9 +187,13 @@ class SensorFeed:
         """Which topics have been read to what was their end."""
         if not self._pending:
             return
-        read = [place for place, end in self._pending.items() if consumer.position(place) >= end]
+        read = {place for place, end in self._pending.items() if self._next[place] >= end}
+        # Not every offset has a record (a transaction's end has none): the client knows, but each question to it goes
+        # through all that it reads, which for a thousand sensors at once would take a minute.
+        some = list(islice((place for place in self._pending if place not in read), _ASKED_AT_ONCE))
+        read.update(place for place in some if consumer.position(place) >= self._pending[place])
         for place in read:
-            del self._pending[place]
+            del self._pending[place], self._next[place]
         waiting = {place.topic for place in self._pending}
         with self.changed:
             self.is_registry_read = self.is_registry_read or not any(

@@ -27,6 +27,10 @@ _COMPACT: Final = {
 }
 
 
+#: Of the topic of a sensor: a day of readings.
+SENSOR_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": str(_DAY_MS)}
+
+
 class TopicSpec(msgspec.Struct, frozen=True):
     """What a topic must be."""
 

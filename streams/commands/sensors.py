@@ -71,13 +71,14 @@ def register(
     """
     from sdk.contract.devices import Device, device_topic
     from sdk.contract.requests import RegisterDevice
+    from sdk.contract.topics import SENSOR_CONFIG
     from streams.topics import ensure_topic
 
     settings = settings_of(bootstrap_servers, prefix)
     device = Device(device_of(sensor, "sensor"), type_, unit, location, topic, limit_ms)
     ask_for(settings, RegisterDevice(device), timeout_s)
     name = device_topic(settings.prefix, device)
-    made = "" if topic else ensure_topic(settings.bootstrap, name)
+    made = "" if topic else ensure_topic(settings.bootstrap, name, SENSOR_CONFIG)
     click.echo(f"{device.device} is registered; it writes to {name}{made and f' ({made})'}.")
 
 
