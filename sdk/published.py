@@ -7,7 +7,6 @@
 3. One reader belongs to one thread.
 """
 
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -159,9 +158,6 @@ class Reader:
         """
         self.rows = Published()
         self._where = f"No Kafka with the topics of `{prefix}` answers at {bootstrap}."
-        if not any(_listens(server) for server in bootstrap.split(",")):
-            # The client would try again and again, and leaves its refused sockets to the garbage collector.
-            raise KafkaAwayError(self._where)
         topics = Topics(prefix)
         self._log = TopicPartition(topics.events, 0)
         self._tables = {TopicPartition(topics.state(table), 0): table for table in _TABLES}
@@ -224,15 +220,6 @@ class Reader:
                     else:
                         _tell(hear, record)
         return answer
-
-
-def _listens(server: str) -> bool:
-    host, _, port = server.strip().rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), ASK_WITHIN_MS / 1000):
-            return True
-    except (OSError, ValueError):
-        return False
 
 
 def _tell(hear: Callable[[int, Recorded], None], record: Any) -> None:

@@ -21,7 +21,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -268,6 +268,6 @@ def _is_bound(feed: SensorFeed, app: str, index: int) -> bool:
     return True
 
 
-def _wait_for(feed: SensorFeed, condition: Any, within_s: float = FIRST_READ_WITHIN_S) -> None:
+def _wait_for(feed: SensorFeed, condition: Callable[[], bool], within_s: float | None = None) -> None:
     with feed.changed:
-        feed.changed.wait_for(condition, within_s)
+        feed.changed.wait_for(condition, FIRST_READ_WITHIN_S if within_s is None else within_s)

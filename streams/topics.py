@@ -88,14 +88,17 @@ def ensure_topic(bootstrap: str, name: str, config: Mapping[str, str]) -> str:
     Raises:
         KafkaAwayError: no broker answers.
     """
+    from kafka.errors import TopicAlreadyExistsError
+
     admin = open_admin(bootstrap)
     try:
         if name in set(admin.list_topics()):
             return ""
-        admin.create_topics(
-            {name: {"num_partitions": 1, "replication_factor": 1, "configs": dict(config)}},
-            wait_for_metadata=True,
-        )
+        wish = {"num_partitions": 1, "replication_factor": 1, "configs": dict(config)}
+        admin.create_topics({name: wish}, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        # A worker that is to listen to the device was quicker.
+        return ""
     finally:
         admin.close()
     return "made"

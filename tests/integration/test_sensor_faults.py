@@ -37,7 +37,7 @@ AT_ONCE_S = 0.02
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A platform with a broker of its own and a thousand sensors that one app has."""
     with Rig(tmp_path_factory.mktemp("sensor-faults")) as rig:
-        rig.start(workers=1, nodes=0)
+        rig.start(workers=1, nodes=0, provisioner=False)
         _create_topics(rig, [_topic(rig, number) for number in range(MANY)])
         _ask_all(rig, [RegisterDevice(Device(f"sensor-{number}", "probe")) for number in range(MANY)])
         _ask_all(rig, [BindDevice(APP, number, f"sensor-{number}") for number in range(MANY)])
