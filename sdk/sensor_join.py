@@ -11,6 +11,8 @@ from sdk.sensor_records import Refused, SensorRecords, Span
 
 #: While a row waits for who is late, Kafka is asked so often whether everything was read.
 _ASK_EVERY_MS = 250
+#: Longest step of the clock of patience between two answers: an answer that was lost costs one question.
+_STEP_MAX_MS = 2 * _ASK_EVERY_MS
 
 
 class JoinTimes(NamedTuple):
@@ -61,7 +63,10 @@ class SensorJoin(SensorItems[Joined]):
         self.sensors = [sensor for sensor, _ in sensors]
         self._number = {topic: number for number, (_, topic) in enumerate(sensors)}
         self._from_ms = _ms_of(times.since)
-        self._asked_ms = self._known_ms = 0
+        #: Patience is counted on a clock that stands still while Kafka does not say that everything was read: who could
+        #: not write is not late.
+        self._clock_ms = 0
+        self._asked_ms = self._answered_ms = _now_ms()
 
     @property
     def late(self) -> int:
@@ -77,19 +82,21 @@ class SensorJoin(SensorItems[Joined]):
         return self._joiner.is_over
 
     def _read(self) -> list[Joined]:
-        found = self._records.fetch()
-        now_ms = _now_ms()
-        for topic, point in found:
+        for topic, point in self._records.fetch():
             number = self._number[topic]
             if number or point.at_ms >= self._from_ms:
-                self._joiner.take(number, point, now_ms=now_ms)
+                self._joiner.take(number, point, now_ms=self._clock_ms)
         for topic in self._records.ended():
             self._joiner.end(self._number[topic])
-        rows = self._joiner.rows(known_ms=self._known_ms)
-        if self._joiner.is_waiting and not rows and now_ms - self._asked_ms >= _ASK_EVERY_MS:
+        rows = self._joiner.rows(known_ms=self._clock_ms)
+        now_ms = _now_ms()
+        if not self._joiner.is_waiting:
+            self._asked_ms = self._answered_ms = now_ms
+        elif not rows and now_ms - self._asked_ms >= _ASK_EVERY_MS:
             self._asked_ms = now_ms
             if self._records.is_read_to_end():
-                self._known_ms = now_ms
+                self._clock_ms += min(now_ms - self._answered_ms, _STEP_MAX_MS)
+                self._answered_ms = now_ms
         return rows
 
 
