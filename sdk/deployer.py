@@ -29,7 +29,8 @@ from sdk.contract.requests import DrainNode, Request, RequestNode, RunApp, Shutd
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from sdk.errors import DeployerError, KafkaAwayError, NotAnsweredError, NotDoneError, RefusedError
-from sdk.published import CONNECT_WITHIN_MS, NodeRow, Published, Reader
+from sdk.published import NodeRow, Published, Reader
+from sdk.reading_kafka import ASK_WITHIN_MS
 
 #: How long an answer may take, s: a change of leader on a foreign broker (9 s) and some.
 ANSWER_WITHIN_S = 15.0
@@ -124,7 +125,7 @@ class Deployer:
         """Disconnect; room that was granted and not used stays kept until its time is over."""
         self._reader.close()
         if self._producer is not None:
-            self._producer.close(timeout=CONNECT_WITHIN_MS / 1000)
+            self._producer.close(timeout=ASK_WITHIN_MS / 1000)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -298,16 +299,16 @@ class Deployer:
                 api_version=(2, 6),
                 acks="all",
                 enable_idempotence=False,
-                max_block_ms=CONNECT_WITHIN_MS,
-                request_timeout_ms=CONNECT_WITHIN_MS,
-                delivery_timeout_ms=CONNECT_WITHIN_MS,
+                max_block_ms=ASK_WITHIN_MS,
+                request_timeout_ms=ASK_WITHIN_MS,
+                delivery_timeout_ms=ASK_WITHIN_MS,
             )
         value = encode_request(
             request, request_id=request_id, asker="deployer", at_ms=time.time_ns() // 1_000_000
         )
         try:
             self._producer.send(self._topics.requests, key=request_id.encode(), value=value, partition=0).get(
-                timeout=CONNECT_WITHIN_MS / 1000 + 1
+                timeout=ASK_WITHIN_MS / 1000 + 1
             )
         except KafkaError:
             raise KafkaAwayError(f"The Kafka at {self._bootstrap} did not take the request.") from None

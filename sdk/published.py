@@ -7,22 +7,20 @@
 3. One reader belongs to one thread.
 """
 
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from sdk.contract.codec import DecodeError, Recorded, decode_event
 from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from sdk.errors import KafkaAwayError
+from sdk.reading_kafka import ASK_WITHIN_MS, open_consumer
 
-#: A Kafka that has not answered by then is away. Source: a caller waits no longer for a plain answer.
-CONNECT_WITHIN_MS = 3_000
 #: How long the view may take to reach the end of the log: five times its progress is written.
 VIEW_WITHIN_S = 1.0
 #: One poll of the broker; it answers at once when there is something.
@@ -160,24 +158,12 @@ class Reader:
         """
         self.rows = Published()
         self._where = f"No Kafka with the topics of `{prefix}` answers at {bootstrap}."
-        if not any(_listens(server) for server in bootstrap.split(",")):
-            # The client would try again and again, and leaves its refused sockets to the garbage collector.
-            raise KafkaAwayError(self._where)
         topics = Topics(prefix)
         self._log = TopicPartition(topics.events, 0)
         self._tables = {TopicPartition(topics.state(table), 0): table for table in _TABLES}
         try:
-            self._consumer: Any = KafkaConsumer(
-                bootstrap_servers=bootstrap.split(","),
-                client_id="watchkeep-deployer",
-                api_version=(2, 6),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=_POLL_MS,
-                request_timeout_ms=CONNECT_WITHIN_MS,
-                bootstrap_timeout_ms=CONNECT_WITHIN_MS,
-                reconnect_backoff_max_ms=1_000,
+            self._consumer: Any = open_consumer(
+                bootstrap, client_id="watchkeep-deployer", fetch_wait_ms=_POLL_MS
             )
         except (KafkaError, ValueError) as error:
             raise KafkaAwayError(f"{self._where} ({error})") from None
@@ -198,7 +184,7 @@ class Reader:
     def _ends(self) -> dict[TopicPartition, int]:
         try:
             ends: dict[TopicPartition, int] = self._consumer.end_offsets(
-                [self._log, *self._tables], timeout_ms=CONNECT_WITHIN_MS
+                [self._log, *self._tables], timeout_ms=ASK_WITHIN_MS
             )
         except KafkaError:
             raise KafkaAwayError(self._where) from None
@@ -216,7 +202,7 @@ class Reader:
         self.follow(
             lambda: all(self._consumer.position(each) >= ends[each] for each in self._tables) or None,
             lambda *_: None,
-            within_s=CONNECT_WITHIN_MS / 1000,
+            within_s=ASK_WITHIN_MS / 1000,
         )
         return self.rows
 
@@ -234,15 +220,6 @@ class Reader:
                     else:
                         _tell(hear, record)
         return answer
-
-
-def _listens(server: str) -> bool:
-    host, _, port = server.strip().rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_WITHIN_MS / 1000):
-            return True
-    except (OSError, ValueError):
-        return False
 
 
 def _tell(hear: Callable[[int, Recorded], None], record: Any) -> None:

@@ -24,6 +24,8 @@ class Bound(msgspec.Struct, frozen=True):
 class _Device(msgspec.Struct):
     device: Device
     enabled: bool = True
+    #: Its own limit or that of its type, while it is judged by one.
+    limit_ms: int = 0
 
 
 class _Binding(msgspec.Struct):
@@ -46,6 +48,8 @@ class RegistryView:
         self._devices: dict[str, _Device] = {}
         self._bindings: dict[str, _Binding] = {}
         self._apps: set[str] = set()
+        #: Grows with each change of a device or a binding.
+        self.version = 0
 
     def apply(self, table: str, key: bytes | None, value: bytes | None) -> None:
         """Take one record of the state topic of `apps` or `platform`; what is of no interest is passed over."""
@@ -56,6 +60,7 @@ class RegistryView:
         kind, _, name = name.partition("/")
         if kind not in _KINDS:
             return
+        self.version += 1
         rows: dict[str, Any] = self._devices if kind == "devices" else self._bindings
         if value is None:
             rows.pop(name, None)
@@ -82,7 +87,7 @@ class RegistryView:
             has = ", ".join(row.sensors) if row is not None and row.sensors else "none"
             raise NotBoundError(f"{app} has no sensor at index {index}; bound: {has}.")
         device = self._devices[sensor]
-        live_ms = device.device.silence_limit_ms or LIVE_MS
+        live_ms = device.limit_ms or device.device.silence_limit_ms or LIVE_MS
         return Bound(sensor, device_topic(self._prefix, device.device), live_ms, device.enabled)
 
     def topics_of(self, app: str) -> set[str]:

@@ -2,20 +2,25 @@
 
 1. It follows the registry and the topics of the sensors of every app that somebody asked about, and keeps the newest
    value of each in memory; whoever reads takes it from there and waits for nothing.
-2. A record that is no value is counted and passed over; the value before it stays.
+2. A record that is no value becomes a dead letter and is passed over; the value before it stays.
 3. It never raises into the program: what went wrong is in what a reading says.
 """
 
 import logging
+import os
 import threading
 import time
+from itertools import islice
 from typing import Any, NamedTuple
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from sdk.contract.topics import Topics
+from sdk.reading_kafka import ASK_WITHIN_MS, open_consumer
 from sdk.registry_view import RegistryView
+from sdk.sensor_garbage import SensorGarbage
+from sdk.sensor_stream import LOOK_BACK
 from sdk.values import ValueRefusedError, decode_value
 
 _log = logging.getLogger("watchkeep.sensors")
@@ -24,14 +29,17 @@ _log = logging.getLogger("watchkeep.sensors")
 _POLL_MS = 50
 #: Between two looks whether Kafka answers and topics that did not exist do now.
 _LOOK_EVERY_S = 1.0
-#: Patience with one question to Kafka.
-ASK_WITHIN_MS = 3_000
+#: Places of which the client is asked at once how far it is.
+_ASKED_AT_ONCE = 4
 #: Kafka that has not answered for so long is away: two looks and a slow one.
 AWAY_AFTER_S = 3.0
 _RETRY_S = 0.5
-#: Records from the end among which the newest value is looked for: the last ones may be garbage.
-LOOK_BACK = 16
 _TABLES = ("apps", "platform")
+
+
+def app_name() -> str:
+    """Who reads, for people: the managed app, or whoever has this process."""
+    return os.environ.get("WATCHKEEP_APP_ID") or f"process-{os.getpid()}"
 
 
 class Sample(NamedTuple):
@@ -56,13 +64,19 @@ class SensorFeed:
         self.followed: set[str] = set()
         #: Topics that were asked about and do not exist.
         self.missing: set[str] = set()
-        #: Records that were no value, by topic.
-        self.refused: dict[str, int] = {}
+        #: Records that were no value.
+        self.garbage = SensorGarbage(bootstrap, prefix, writer=f"app/{app_name()}")
         self.is_registry_read = False
         self.changed = threading.Condition()
         self._heard_s = -AWAY_AFTER_S
-        self._apps: set[str] = set()
+        self._apps: frozenset[str] = frozenset()
+        #: Topics that this consumer has been given.
+        self._begun: set[str] = set()
+        self._made_of: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._topics: set[str] = set()
+        #: Places that are read to what was their end when they were begun, and how far the others are.
         self._pending: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
         topics = Topics(prefix)
         self._tables = {TopicPartition(topics.state(table), 0): table for table in _TABLES}
         self._over = False
@@ -88,13 +102,16 @@ class SensorFeed:
         self._over = True
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5.0)
+        self.garbage.close()
 
     # --- the thread ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._over:
             try:
-                consumer = open_consumer(self.bootstrap)
+                consumer = open_consumer(
+                    self.bootstrap, client_id="watchkeep-sensors", fetch_wait_ms=_POLL_MS
+                )
             except (KafkaError, ValueError, OSError) as error:
                 _log.debug("Kafka at %s does not answer: %s", self.bootstrap, error)
                 time.sleep(_RETRY_S)
@@ -106,6 +123,8 @@ class SensorFeed:
                 _log.debug("reading sensors begins anew: %r", error)
             finally:
                 self._pending.clear()
+                self._next.clear()
+                self._begun = set()
                 self.followed = set()
                 consumer.close()
 
@@ -116,8 +135,10 @@ class SensorFeed:
             for place, records in consumer.poll(timeout_ms=_POLL_MS).items():
                 self._heard_s = time.monotonic()
                 self._take(place, records)
+                if place in self._pending:
+                    self._next[place] = records[-1].offset + 1
             self._note_read(consumer)
-            new = self._wanted() - self.followed
+            new = self._wanted() - self._begun
             is_due = time.monotonic() - looked_s >= _LOOK_EVERY_S
             if self.is_registry_read and (new - self.missing or (new and is_due)):
                 self._begin(consumer, new)
@@ -127,7 +148,12 @@ class SensorFeed:
                 self._heard_s = time.monotonic()
 
     def _wanted(self) -> set[str]:
-        return set().union(*(self.registry.topics_of(app) for app in self._apps))
+        """The topics of all sensors of the apps that somebody asked about; made anew only when something changed."""
+        made_of = (self.registry.version, self._apps)
+        if made_of != self._made_of:
+            self._made_of = made_of
+            self._topics = set().union(*(self.registry.topics_of(app) for app in self._apps))
+        return self._topics
 
     def _begin(self, consumer: Any, topics: set[str]) -> None:
         """Follow topics from their last value on; those that do not exist are tried again later."""
@@ -142,6 +168,7 @@ class SensorFeed:
             self.changed.notify_all()
         if places:
             self._assign(consumer, places, from_end=True)
+            self._begun |= found
             # Empty topics are followed at once; the others when their last value was read.
             self._note_read(consumer)
 
@@ -150,7 +177,9 @@ class SensorFeed:
         begins = consumer.beginning_offsets(places, timeout_ms=ASK_WITHIN_MS)
         consumer.assign([*consumer.assignment(), *places])
         for place in places:
-            consumer.seek(place, max(begins[place], ends[place] - LOOK_BACK) if from_end else begins[place])
+            begin = max(begins[place], ends[place] - LOOK_BACK) if from_end else begins[place]
+            consumer.seek(place, begin)
+            self._next[place] = begin
         self._pending.update(ends)
         self._heard_s = time.monotonic()
 
@@ -158,9 +187,13 @@ class SensorFeed:
         """Which topics have been read to what was their end."""
         if not self._pending:
             return
-        read = [place for place, end in self._pending.items() if consumer.position(place) >= end]
+        read = {place for place, end in self._pending.items() if self._next[place] >= end}
+        # Not every offset has a record (a transaction's end has none): the client knows, but each question to it goes
+        # through all that it reads, which for a thousand sensors at once would take a minute.
+        some = list(islice((place for place in self._pending if place not in read), _ASKED_AT_ONCE))
+        read.update(place for place in some if consumer.position(place) >= self._pending[place])
         for place in read:
-            del self._pending[place]
+            del self._pending[place], self._next[place]
         waiting = {place.topic for place in self._pending}
         with self.changed:
             self.is_registry_read = self.is_registry_read or not any(
@@ -175,32 +208,13 @@ class SensorFeed:
             for record in records:
                 self.registry.apply(table, record.key, record.value)
             return
-        for record in reversed(records):
+        for record in records:
+            # All of them, not only the newest: who looks at half of it tells of half of the garbage.
             try:
                 value = decode_value(record.value)
             except ValueRefusedError as error:
-                self.refused[place.topic] = self.refused.get(place.topic, 0) + 1
-                _log.debug("%s offset %d is no value: %s", place.topic, record.offset, error)
+                self.garbage.meet(record, str(error))
                 continue
             old = self.latest.get(place.topic)
             if old is None or old.partition == place.partition or record.timestamp >= old.at_ms:
                 self.latest[place.topic] = Sample(value, record.timestamp, record.offset, place.partition)
-            return
-
-
-def open_consumer(bootstrap: str, *, reset: str = "earliest") -> Any:
-    """A consumer without a group; raises KafkaError or ValueError if nobody answers."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
-    return KafkaConsumer(
-        bootstrap_servers=bootstrap.split(","),
-        client_id="watchkeep-sensors",
-        api_version=(2, 6),
-        enable_auto_commit=False,
-        auto_offset_reset=reset,
-        allow_auto_create_topics=False,
-        fetch_max_wait_ms=_POLL_MS,
-        request_timeout_ms=ASK_WITHIN_MS,
-        bootstrap_timeout_ms=ASK_WITHIN_MS,
-        reconnect_backoff_ms=100,
-        reconnect_backoff_max_ms=1_000,
-    )

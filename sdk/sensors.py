@@ -7,6 +7,8 @@
         ...
     for reading in sensors.stream(0, since=3600.0):   # from an hour ago, and on
         ...
+    for row in sensors.join([0, 1, 2], tolerance_s=0.5):  # one row for each value of sensor 0
+        inside, outside, door = row.values
 
 A sensor is known by the index that it is bound at (`python cli.py sensors bind`). Inside an app that Watchkeep runs the
 app is known; anywhere else it is named: `read(0, app="application-1")`. Kafka is found by `KAFKA_BOOTSTRAP_SERVERS`.
@@ -19,14 +21,20 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
+from sdk.contract.ids import complete_app
+from sdk.joining import Joined
 from sdk.registry_view import Bound
 from sdk.sensor_errors import NotBoundError, NotYoursError, SensorUnreachableError, UnknownAppError
 from sdk.sensor_feed import SensorFeed
-from sdk.sensor_stream import SensorStream
+from sdk.sensor_items import SensorItems
+from sdk.sensor_join import JoinTimes, SensorJoin
+from sdk.sensor_stream import Point, SensorStream
+
+T = TypeVar("T")
 
 #: `live`: younger than the sensor's limit (10 s if it has none); `stale`: older, or Kafka is away; `no-value-yet`: the
 #: sensor has written nothing; `unreachable`: nothing is known of it, because Kafka or its topic cannot be found.
@@ -35,6 +43,11 @@ Quality = Literal["live", "stale", "no-value-yet", "unreachable"]
 #: How long the first read of a program waits for the registry and the value; later ones wait for nothing. Source: a
 #: fresh client needs a tenth of that, a broker that is just electing a leader most of it.
 FIRST_READ_WITHIN_S = 3.0
+
+#: How far apart values of one row of `join` may be, s, and how long a row waits for who is late. Source: half the beat
+#: of a sensor that speaks once a second, and two of its beats.
+TOLERANCE_S = 0.5
+PATIENCE_S = 2.0
 
 _lock = threading.Lock()
 _feeds: dict[tuple[str, str], SensorFeed] = {}
@@ -103,14 +116,53 @@ def stream(
     Raises:
         The errors of `read`, and SensorUnreachableError if Kafka or the sensor's topic cannot be found.
     """
-    name = _app(app)
-    feed = _feed()
-    feed.follow(name)
-    _wait_for(feed, lambda: feed.is_registry_read)
-    if not feed.is_registry_read:
-        raise SensorUnreachableError(f"No Kafka with this platform answers at {feed.bootstrap}.")
+    name, feed = _registered(app)
     bound = _bound(feed, name, sensor_idx)
-    return SensorStream(feed.bootstrap, bound.sensor, bound.topic, n=n, since=since, at=at)
+    return SensorStream(
+        feed.bootstrap, bound.sensor, bound.topic, n=n, since=since, at=at, refused=feed.garbage.meet
+    )
+
+
+def join(
+    sensor_idxs: Sequence[int],
+    *,
+    tolerance_s: float = TOLERANCE_S,
+    patience_s: float = PATIENCE_S,
+    n: int | None = None,
+    since: float | datetime | None = None,
+    at: datetime | None = None,
+    app: str | None = None,
+) -> SensorJoin:
+    """Several sensors joined on time: one row for each value of the first one, in the order of time.
+
+    A row has `values` (and `points`, with time and offset), one for each sensor: of every other sensor the value that
+    was written nearest in time, at most `tolerance_s` away. It comes as soon as no better one can come; who has said
+    nothing for `patience_s` after the first sensor's value was read is missing in it: None, and `is_complete` is false.
+    What comes later than that is counted in the join's `late`. Time in which Kafka is away is no patience.
+
+    At most 1,000 values of each sensor wait: with more the oldest row is given as it is, and of the others the oldest
+    value is dropped and counted in `dropped`.
+
+    Args:
+        sensor_idxs: The indexes that they are bound at; the first one leads. Two and more, each once.
+        tolerance_s: How far apart the values of one row may be, s.
+        patience_s: How long a row waits for who is late, s. With `at` nobody is late, and nobody is waited for.
+        n: End after so many rows.
+        since: Begin so many seconds ago, or at that time; without it with the next value.
+        at: End with the last value written before that time, as if it were then; needs `since`.
+        app: Whose sensors; inside a managed app its own.
+
+    Raises:
+        The errors of `stream`, and ValueError for fewer than two indexes, one twice, a negative number, or `at` alone.
+    """
+    name, feed = _registered(app)
+    bound = [_bound(feed, name, index) for index in sensor_idxs]
+    return SensorJoin(
+        feed.bootstrap,
+        [(each.sensor, each.topic) for each in bound],
+        JoinTimes(tolerance_s, patience_s, n, since, at),
+        refused=feed.garbage.meet,
+    )
 
 
 async def read_async(sensor_idx: int, *, app: str | None = None) -> Reading:
@@ -125,14 +177,37 @@ async def stream_async(
     since: float | datetime | None = None,
     at: datetime | None = None,
     app: str | None = None,
-) -> AsyncIterator[Any]:
+) -> AsyncIterator[Point]:
     """`stream` for programs with an event loop."""
-    values = await asyncio.to_thread(stream, sensor_idx, n, since=since, at=at, app=app)
+    points = await asyncio.to_thread(stream, sensor_idx, n, since=since, at=at, app=app)
+    async for point in _each(points):
+        yield point
+
+
+async def join_async(
+    sensor_idxs: Sequence[int],
+    *,
+    tolerance_s: float = TOLERANCE_S,
+    patience_s: float = PATIENCE_S,
+    n: int | None = None,
+    since: float | datetime | None = None,
+    at: datetime | None = None,
+    app: str | None = None,
+) -> AsyncIterator[Joined]:
+    """`join` for programs with an event loop."""
+    times: dict[str, Any] = {"tolerance_s": tolerance_s, "patience_s": patience_s}
+    rows = await asyncio.to_thread(join, sensor_idxs, n=n, since=since, at=at, app=app, **times)
+    async for row in _each(rows):
+        yield row
+
+
+async def _each(items: SensorItems[T]) -> AsyncIterator[T]:
+    """Each item, waited for in a thread; whoever stops listening closes it."""
     try:
-        while (value := await asyncio.to_thread(next, values, None)) is not None:
-            yield value
+        while (item := await asyncio.to_thread(next, items, None)) is not None:
+            yield item
     finally:
-        values.close()
+        items.close()
 
 
 def close() -> None:
@@ -158,7 +233,7 @@ def _feed() -> SensorFeed:
 
 def _app(app: str | None) -> str:
     own = os.environ.get("WATCHKEEP_APP_ID", "")
-    name = _full_name(app) if app else own
+    name = complete_app(app) if app else own
     if not name:
         raise UnknownAppError("Outside of a managed app the app must be named: app='application-...'.")
     if own and name != own:
@@ -166,9 +241,14 @@ def _app(app: str | None) -> str:
     return name
 
 
-def _full_name(app: str) -> str:
-    """Ids of apps as the original platform made them begin with `app_instance_`, without our kinds."""
-    return app if app.startswith(("application-", "service-")) else f"application-{app}"
+def _registered(app: str | None) -> tuple[str, SensorFeed]:
+    """Whose sensors, and the feed that knows them."""
+    name, feed = _app(app), _feed()
+    feed.follow(name)
+    _wait_for(feed, lambda: feed.is_registry_read)
+    if not feed.is_registry_read:
+        raise SensorUnreachableError(f"No Kafka with this platform answers at {feed.bootstrap}.")
+    return name, feed
 
 
 def _bound(feed: SensorFeed, app: str, index: int) -> Bound:
@@ -188,6 +268,6 @@ def _is_bound(feed: SensorFeed, app: str, index: int) -> bool:
     return True
 
 
-def _wait_for(feed: SensorFeed, condition: Any, within_s: float = FIRST_READ_WITHIN_S) -> None:
+def _wait_for(feed: SensorFeed, condition: Callable[[], bool], within_s: float | None = None) -> None:
     with feed.changed:
-        feed.changed.wait_for(condition, within_s)
+        feed.changed.wait_for(condition, FIRST_READ_WITHIN_S if within_s is None else within_s)

@@ -28,6 +28,8 @@ CONNECT_WITHIN_S = 3.0
 #: Which topics exist, and how many partitions they have, is looked up again so often while one is missing, else.
 LOOK_MISSING_S = 0.5
 LOOK_S = 30.0
+#: So often if only such are missing as nobody waits for: topics of sensors that somebody named and that do not exist.
+LOOK_UNHURRIED_S = 5.0
 CLOSE_WITHIN_S = 0.5
 #: A topic that could not be made is tried again after this time, s: who may make topics does not change often.
 CREATE_AGAIN_S = 10.0
@@ -50,8 +52,8 @@ class TopicCounts:
         self._create_after_s = 0.0
         self._creating: asyncio.Future[None] | None = None
 
-    async def read(self, topics: Iterable[str]) -> dict[str, int]:
-        """Topic -> records it has ever had, 0 if it does not exist.
+    async def read(self, topics: Iterable[str], *, unhurried: frozenset[str] = frozenset()) -> dict[str, int]:
+        """Topic -> records it has ever had, 0 if it does not exist; `unhurried` may come to exist later.
 
         Raises:
             KafkaError, OSError, TimeoutError: not everything could be read.
@@ -61,7 +63,7 @@ class TopicCounts:
             if self._consumer is None:
                 await self._connect()
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                return await self._read(wanted)
+                return await self._read(wanted, unhurried)
         except AWAY:
             await self.close()
             raise
@@ -80,10 +82,11 @@ class TopicCounts:
         async with asyncio.timeout(CONNECT_WITHIN_S):
             await consumer.start()
 
-    async def _read(self, wanted: frozenset[str]) -> dict[str, int]:
+    async def _read(self, wanted: frozenset[str], unhurried: frozenset[str]) -> dict[str, int]:
         consumer = self._consumer
         assert consumer is not None
-        patience_s = LOOK_MISSING_S if self.missing else LOOK_S
+        hurried_s = LOOK_MISSING_S if self.missing - unhurried else LOOK_UNHURRIED_S
+        patience_s = hurried_s if self.missing else LOOK_S
         if wanted != self._asked or time.monotonic() - self._looked_s >= patience_s:
             await self._look(consumer, wanted)
         counts = dict.fromkeys(wanted, 0)
@@ -110,9 +113,9 @@ class TopicCounts:
         self._asked, self._partitions, self.missing = wanted, partitions, wanted - there
         self._looked_s = time.monotonic()
 
-    def create_missing(self) -> None:
-        """Begin to make the topics that were missing; not again for a while if that is refused."""
-        missing = sorted(self.missing)
+    def create_missing(self, *, besides: frozenset[str] = frozenset()) -> None:
+        """Begin to make the topics that were missing, `besides` these; not again for a while if that is refused."""
+        missing = sorted(self.missing - besides)
         if missing and time.monotonic() >= self._create_after_s:
             self._create_after_s = time.monotonic() + CREATE_AGAIN_S
             self._creating = asyncio.ensure_future(self._create(missing))

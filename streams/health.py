@@ -13,12 +13,14 @@ from streams.reading import UNWATCHED_AFTER_MS, Heard, Reading, read_from, read_
 from streams.render import clock, duration
 from streams.settings import Settings
 from tables.state import State, is_hosted
-from tables.views import app_status, is_app_alive
+from tables.views import app_status, is_app_alive, operating_state
 
 #: How far back it is looked who was heard, ms: the silence limit and some.
 HEARD_WINDOW_MS = 15_000
 #: A worker that has not ticked for so long does not lead, ms: it ticks itself every 450 ms.
 LEADER_QUIET_MS = 3_000
+#: Silent sensors that are named in one sentence.
+_NAMED_MAX = 10
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -44,6 +46,10 @@ class Health(msgspec.Struct, frozen=True):
     silent: list[str]
     #: The silent ones that nobody here runs, so that nobody brings them back.
     silent_lone: list[str]
+    #: Sensors whose silence is judged, and how many of them work.
+    sensors_judged: int = 0
+    sensors_working: int = 0
+    sensors_silent: list[str] = []
 
 
 async def read_health(settings: Settings, now_ms: int) -> tuple[Reading, Health]:
@@ -79,8 +85,9 @@ async def platform_status(settings: Settings) -> dict[str, Any]:
         reading, health = await read_health(settings, time.time_ns() // 1_000_000)
     except CommandError as error:
         return {**status, "missing": [error.message]}
-    # A program of somebody else's that went away does not hold up the platform.
-    missing += [problem for problem in health.problems if problem not in _lone_problems(health)]
+    # A program or device of somebody else's that went away does not hold up the platform.
+    foreign = {*_lone_problems(health), *_sensor_problems(health)}
+    missing += [problem for problem in health.problems if problem not in foreign]
     missing += [
         f"pool {pool} is not configured yet"
         for pool in settings.pools or [settings.pool]
@@ -121,6 +128,9 @@ def assess(state: State, heard: Heard, *, last_tick_ms: int | None, now_ms: int)
         overdue=sorted(overdue),
         silent=silent_sources(state),
         silent_lone=sorted(row.source for row in state.sources.values() if row.silent),
+        sensors_judged=len(state.judged),
+        sensors_working=sum(operating_state(state.devices[it]) == "working" for it in state.judged),
+        sensors_silent=sorted(it for it in state.judged if state.devices[it].silent),
     )
     return msgspec.structs.replace(health, problems=_problems(state, health, now_ms))
 
@@ -145,9 +155,11 @@ def _problems(state: State, health: Health, now_ms: int) -> list[str]:
     ]
     if health.nodes_active < health.nodes_wanted:
         problems.append(f"{health.nodes_active} of {health.nodes_wanted} nodes are active")
-    if managed := [source for source in health.silent if source not in health.silent_lone]:
+    apart = {*health.silent_lone, *health.sensors_silent}
+    if managed := [source for source in health.silent if source not in apart]:
         problems.append(f"silent: {', '.join(managed)}")
     problems += _lone_problems(health)
+    problems += _sensor_problems(health)
     return problems + [
         f"{row.app} is {app_status(state, row)}" + (f": {row.pending_reason}" if row.pending_reason else "")
         for row in sorted(state.apps.values(), key=lambda row: row.app)
@@ -162,13 +174,23 @@ def _lone_problems(health: Health) -> list[str]:
     ]
 
 
+def _sensor_problems(health: Health) -> list[str]:
+    """One sentence, however many there are: a thousand sensors of one gateway fall silent together."""
+    silent = health.sensors_silent
+    if not silent:
+        return []
+    more = f" and {len(silent) - _NAMED_MAX} more" if len(silent) > _NAMED_MAX else ""
+    return [f"silent sensors: {', '.join(silent[:_NAMED_MAX])}{more}; `sensors disable` if that is meant"]
+
+
 def silent_sources(state: State) -> list[str]:
     """Everything that ought to beat and does not, as the log has it."""
     nodes = [row.node for row in state.nodes.values() if row.status == "active" and row.silent]
     pools = [row.pool for row in state.pools.values() if row.registration and row.silent]
     apps = [row.app for row in state.apps.values() if row.wanted and row.silent and is_hosted(state, row)]
     lone = [row.source for row in state.sources.values() if row.silent]
-    return sorted(nodes + pools + apps + lone)
+    sensors = [name for name in state.judged if state.devices[name].silent]
+    return sorted(nodes + pools + apps + lone + sensors)
 
 
 def brake_words(state: State) -> str:

@@ -35,6 +35,8 @@ _COLOURS = {
     "running": "green",
     "ok": "green",
     "Active": "green",
+    "working": "green",
+    "disabled": "yellow",
     "starting": "yellow",
     "provisioning": "yellow",
     "draining": "yellow",

@@ -8,9 +8,11 @@ from sdk.contract.devices import Device, DeviceKind, device_topic
 from sdk.sensor_errors import SensorUnreachableError
 from sdk.sensor_stream import Point, SensorStream
 from streams.commands import CANNOT_REACH_KAFKA, CommandError
-from streams.render import table
+from streams.render import coloured, duration, table
 from streams.settings import Settings
+from tables.fold_devices import silence_limit
 from tables.state import State
+from tables.views import operating_state
 
 
 def device_views(state: State, kind: DeviceKind, prefix: str) -> list[dict[str, Any]]:
@@ -26,7 +28,10 @@ def device_views(state: State, kind: DeviceKind, prefix: str) -> list[dict[str, 
             "unit": row.device.unit,
             "location": row.device.location,
             "topic": device_topic(prefix, row.device),
-            "silence_limit_ms": row.device.silence_limit_ms,
+            "state": operating_state(row) if row.enabled else "disabled",
+            "since_ms": row.changed_ms or row.since_ms,
+            "silence_limit_ms": silence_limit(state, row.device),
+            "failure_count": row.failures,
             "enabled": row.enabled,
             "bound_to": users.get(name, []),
         }
@@ -37,11 +42,17 @@ def device_views(state: State, kind: DeviceKind, prefix: str) -> list[dict[str, 
 
 def devices_table(views: list[dict[str, Any]]) -> str:
     """The devices in lines."""
-    head = ("DEVICE", "TYPE", "UNIT", "LOCATION", "TOPIC", "BOUND TO")
+    head = ("DEVICE", "STATE", "LIMIT", "TYPE", "UNIT", "LOCATION", "TOPIC", "BOUND TO")
     return table(
         head,
         [
-            (it["device"], it["type"], it["unit"], it["location"], it["topic"], ", ".join(it["bound_to"]))
+            (
+                it["device"],
+                coloured(it["state"]),
+                duration(it["silence_limit_ms"]) if it["silence_limit_ms"] else "-",
+                *(it[key] for key in ("type", "unit", "location", "topic")),
+                ", ".join(it["bound_to"]),
+            )
             for it in views
         ],
     )

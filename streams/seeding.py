@@ -13,6 +13,7 @@ from sdk.contract.requests import ChangePolicy, Request, RunApp
 from sdk.contract.specs import AppSpec
 from streams.asking import ANSWER_WITHIN_S, open_conversation
 from streams.demo_controllers import controller_wishes
+from streams.demo_sensors import binding_wishes, sensor_wishes
 from streams.pool_plans import plan_pools
 from streams.settings import PROJECT_ROOT, Settings
 from streams.spec_files import load_specs
@@ -33,12 +34,16 @@ async def seed(settings: Settings, *, demo: bool = False, timeout_s: float = ANS
     """
     async with open_conversation(settings.bootstrap, settings.prefix) as conversation:
         wishes = list_wishes(conversation.state, settings, list_examples() if demo else [])
+        # All at once: a demo has more than twenty, and a busy machine takes a second for each that is waited for.
         if demo:
-            wishes |= controller_wishes(conversation.state)
-        # All at once: a demo has sixteen, and a busy machine takes a second for each that is waited for.
+            wishes |= sensor_wishes(conversation.state) | controller_wishes(conversation.state)
         if wishes:
             await conversation.ask_all(list(wishes.values()), timeout_s=timeout_s, asker="up")
-        return list(wishes)
+        bindings = binding_wishes(conversation.state) if demo else {}
+        if bindings:
+            # What is bound must be known before.
+            await conversation.ask_all(list(bindings.values()), timeout_s=timeout_s, asker="up")
+        return [*wishes, *bindings]
 
 
 def list_examples() -> list[AppSpec]:

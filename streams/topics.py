@@ -7,6 +7,7 @@ that exists with wrong partitions or settings is an error that says which, never
 """
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -82,17 +83,23 @@ def ensure_topics(bootstrap: str, prefix: str, *, replication: int = 1) -> list[
         admin.close()
 
 
-def ensure_topic(bootstrap: str, name: str) -> str:
+def ensure_topic(bootstrap: str, name: str, config: Mapping[str, str]) -> str:
     """Create one topic of a device if it does not exist; what was done, in a word, empty if nothing.
 
     Raises:
         KafkaAwayError: no broker answers.
     """
+    from kafka.errors import TopicAlreadyExistsError
+
     admin = open_admin(bootstrap)
     try:
         if name in set(admin.list_topics()):
             return ""
-        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        wish = {"num_partitions": 1, "replication_factor": 1, "configs": dict(config)}
+        admin.create_topics({name: wish}, wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        # A worker that is to listen to the device was quicker.
+        return ""
     finally:
         admin.close()
     return "made"

@@ -43,6 +43,7 @@ from sdk.contract.requests import (
     EnableDevice,
     ExpectSource,
     ForgetSource,
+    LimitSensors,
     MoveApp,
     PauseWatch,
     RegisterDevice,
@@ -64,6 +65,7 @@ from tables.admit_commands import set_controller
 from tables.admit_devices import (
     bind_device,
     enable_device,
+    limit_sensors,
     register_device,
     retire_device,
     unbind_device,
@@ -74,11 +76,8 @@ from tables.fold_sources import expectation_fault, is_forgettable
 from tables.needs import need_fault
 from tables.pauses import PLATFORM, check_pause
 from tables.pools import nodes_max
+from tables.refusal import RefusalError
 from tables.state import State, runs_once
-
-
-class RefusalError(ValueError):
-    """A request that cannot be carried out; the text is for the asker."""
 
 
 def admit(state: State, asked: Asked) -> Event:
@@ -288,6 +287,7 @@ _ADMITTERS: dict[type[Request], Callable[[State, str, Any], Event]] = {
     RegisterDevice: register_device,
     RetireDevice: retire_device,
     EnableDevice: enable_device,
+    LimitSensors: limit_sensors,
     BindDevice: bind_device,
     UnbindDevice: unbind_device,
     AcknowledgeNotification: acknowledge,

@@ -1,16 +1,30 @@
 """Admission of requests about sensors and controllers. Pure; part of `tables.admit`."""
 
-from sdk.contract.devices import check_device, check_index
-from sdk.contract.events import DeviceBound, DeviceEnabled, DeviceRegistered, DeviceRetired, DeviceUnbound
-from sdk.contract.ids import check_name
-from sdk.contract.requests import BindDevice, EnableDevice, RegisterDevice, RetireDevice, UnbindDevice
+from msgspec.structs import replace
+
+from sdk.contract.devices import check_device, check_index, check_limit, check_type
+from sdk.contract.events import (
+    DeviceBound,
+    DeviceEnabled,
+    DeviceRegistered,
+    DeviceRetired,
+    DeviceUnbound,
+    SensorLimitChanged,
+)
+from sdk.contract.ids import check_app
+from sdk.contract.requests import (
+    BindDevice,
+    EnableDevice,
+    LimitSensors,
+    RegisterDevice,
+    RetireDevice,
+    UnbindDevice,
+)
 from tables.admit_commands import check_controller_topic
-from tables.fold_devices import apps_bound_to
+from tables.fold_devices import apps_bound_to, judged_fault, would_judge, would_limit
+from tables.refusal import RefusalError
+from tables.rows import DeviceRow
 from tables.state import State
-
-
-class DeviceRefusalError(ValueError):
-    """A request about a device that cannot be carried out; the text is for the asker."""
 
 
 def register_device(state: State, request: str, wish: RegisterDevice) -> DeviceRegistered:
@@ -18,6 +32,9 @@ def register_device(state: State, request: str, wish: RegisterDevice) -> DeviceR
     check_device(wish.device)
     if wish.device.kind == "controller" and wish.device.topic:
         check_controller_topic(state, wish.device)
+    old = state.devices.get(wish.device.device)
+    row = DeviceRow(wish.device, 0) if old is None else replace(old, device=wish.device)
+    _check_judged(state, would_judge(state, row))
     return DeviceRegistered(request, wish.device)
 
 
@@ -25,22 +42,28 @@ def retire_device(state: State, request: str, wish: RetireDevice) -> DeviceRetir
     """A device that an app has stays."""
     _check_device_known(state, wish.device)
     if apps := apps_bound_to(state, wish.device):
-        raise DeviceRefusalError(f"{wish.device} is bound to {', '.join(apps[:5])}: unbind it first")
+        raise RefusalError(f"{wish.device} is bound to {', '.join(apps[:5])}: unbind it first")
     return DeviceRetired(request, wish.device)
 
 
 def enable_device(state: State, request: str, wish: EnableDevice) -> DeviceEnabled:
     """A device can be switched as often as somebody likes."""
     _check_device_known(state, wish.device)
+    _check_judged(state, would_judge(state, replace(state.devices[wish.device], enabled=wish.enabled)))
     return DeviceEnabled(request, wish.device, wish.enabled)
+
+
+def limit_sensors(state: State, request: str, wish: LimitSensors) -> SensorLimitChanged:
+    """A type may have a limit before there is a sensor of it."""
+    check_type(wish.type)
+    check_limit(wish.silence_limit_ms)
+    _check_judged(state, would_limit(state, wish.type, wish.silence_limit_ms))
+    return SensorLimitChanged(request, wish.type, wish.silence_limit_ms)
 
 
 def bind_device(state: State, request: str, wish: BindDevice) -> DeviceBound:
     """An app need not run, nor be known, to be given its devices."""
-    kind, dash, name = wish.app.partition("-")
-    if not dash or kind not in ("application", "service"):
-        raise DeviceRefusalError(f"app: {wish.app!r:.80} must begin with application- or service-")
-    check_name(name, what=kind)
+    check_app(wish.app)
     check_index(wish.index)
     _check_device_known(state, wish.device)
     return DeviceBound(request, wish.app, wish.index, wish.device)
@@ -50,10 +73,15 @@ def unbind_device(state: State, request: str, wish: UnbindDevice) -> DeviceUnbou
     """Only what is bound can be taken away."""
     row = state.bindings.get(wish.app)
     if row is None or str(wish.index) not in row.of(wish.kind):
-        raise DeviceRefusalError(f"{wish.app} has no {wish.kind} at index {wish.index}")
+        raise RefusalError(f"{wish.app} has no {wish.kind} at index {wish.index}")
     return DeviceUnbound(request, wish.app, wish.index, wish.kind)
+
+
+def _check_judged(state: State, judged: set[str]) -> None:
+    if fault := judged_fault(state, judged):
+        raise RefusalError(fault)
 
 
 def _check_device_known(state: State, device: str) -> None:
     if device not in state.devices:
-        raise DeviceRefusalError(f"no device {device!r:.80}")
+        raise RefusalError(f"no device {device!r:.80}")

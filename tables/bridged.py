@@ -37,6 +37,8 @@ class Bridging(msgspec.Struct):
     beat_for: int = 0
     #: Records that its topic had had at the last bridged beat of this expectation, 0 before the first.
     number: int = 0
+    #: Silence after which it is found, ms; 0: the policy's.
+    limit_ms: int = 0
 
     def hear(self, beat: Beat, clock_ms: int) -> None:
         """A beat of the source, its own or bridged."""
@@ -71,8 +73,8 @@ class BridgeClock(msgspec.Struct):
                 self.cut_ms = self.clock_ms
         self.seen_ms = now_ms
 
-    def left_ms(self, bridging: Bridging, policy: Policy) -> int:
+    def left_ms(self, bridging: Bridging, limit_ms: int, policy: Policy) -> int:
         """Time until the source is over the limit on this clock, settling counted in; negative if it is."""
-        plain = bridging.last_ms + policy.silence_limit_ms + BRIDGE_LAG_MS
+        plain = bridging.last_ms + limit_ms + BRIDGE_LAG_MS
         settled = min(self.cut_ms + policy.settling_ms, plain + policy.settling_in_all_ms)
         return max(plain, settled) - self.clock_ms

@@ -63,6 +63,10 @@ def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterato
             done.add(source)
     watch.heard -= done
     for source in sorted(watch.silent):
+        sensor = watcher.state.devices.get(source)
+        if sensor is not None and (sensor.silent or not sensor.expectation):
+            # There may be a thousand that are silent for days: nothing to say of them.
+            continue
         yield from _silence(watcher, watch, source, topic_id)
 
 
@@ -90,10 +94,10 @@ def _registration(watcher: Watcher, watch: PartitionWatch, greeted: Greeted) -> 
         yield Fact(event_id, event)
 
 
-def _kind_of(source: str, epoch: int) -> SourceKind:
-    """What a source is: a registration makes it a reporter, whatever has none beats for itself."""
+def _kind_of(watcher: Watcher, source: str, epoch: int) -> SourceKind:
+    """What a source is: a registration makes it a reporter, whatever has none and is no sensor beats for itself."""
     if epoch == 0:
-        return "lone"
+        return "sensor" if source in watcher.state.devices else "lone"
     return "pool" if source.startswith("pool-") else "node"
 
 
@@ -101,14 +105,14 @@ def _silence(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str
     verdict = watch.silent[source]
     event = SourceFellSilent(
         source=source,
-        kind=_kind_of(source, verdict.epoch),
+        kind=_kind_of(watcher, source, verdict.epoch),
         epoch=verdict.epoch,
         topic_id=topic_id,
         partition=watch.partition,
         from_offset=verdict.from_offset,
         until_offset=verdict.until_offset,
         silent_ms=verdict.silent_ms,
-        limit_ms=watcher.policy.silence_limit_ms,
+        limit_ms=verdict.limit_ms or watcher.policy.silence_limit_ms,
         postponed_ms=verdict.postponed_ms,
     )
     if not silence_fault(watcher.state, event):
@@ -116,10 +120,10 @@ def _silence(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str
 
 
 def _silence_fact(event: SourceFellSilent) -> Fact:
-    return Fact(
-        derive_id("silent", event.source, event.epoch, event.topic_id, event.partition, event.from_offset),
-        event,
-    )
+    parts: list[str | int] = [event.source, event.epoch, event.topic_id, event.partition, event.from_offset]
+    # The same silence by another limit is another matter: the first may have been refused.
+    limit = [event.limit_ms] if event.kind == "sensor" else []
+    return Fact(derive_id("silent", *parts, *limit), event)
 
 
 def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str) -> Iterator[Fact]:
@@ -127,12 +131,11 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
     session = watch.sessions[source]
     if source in watch.silent or session.last_offset < watch.begin:
         return
-    kind = _kind_of(source, session.epoch)
-    if kind != "lone" and (reported := watch.reports.get(source)) is not None:
-        if reported.offset != session.last_offset:
+    kind = _kind_of(watcher, source, session.epoch)
+    if kind in ("node", "pool"):
+        reported = watch.reports.get(source)
+        if reported is None or reported.offset != session.last_offset:
             return
-    elif kind != "lone":
-        return
     bridging = session.bridging
     if bridging is not None and bridging.waits:
         return

@@ -35,6 +35,7 @@ from tables.rows import (
     AppRow,
     BrakeRow,
     CommandRow,
+    DeviceRow,
     NodeRow,
     PauseRow,
     PolicyRow,
@@ -56,12 +57,13 @@ SLOTS_MAX = 10_000
 REGISTER_WITHIN_MIN_MS, REGISTER_WITHIN_MAX_MS = 1_000, 7_200_000
 
 
+#: Everything that can fall silent.
+Watched = NodeRow | PoolRow | AppRow | SourceRow | DeviceRow
+
 # --- silence -------------------------------------------------------------------------------------------
 
 
-def source_row(
-    state: State, event: SourceFellSilent | SourceReturned
-) -> NodeRow | PoolRow | AppRow | SourceRow | None:
+def source_row(state: State, event: SourceFellSilent | SourceReturned) -> Watched | None:
     """The row of the source if the event's epoch is in force and its silence can be judged."""
     match event.kind:
         case "node":
@@ -76,11 +78,14 @@ def source_row(
                 app and app.generation == event.epoch and app.phase == "running" and is_hosted(state, app)
             )
             return app if in_force else None
+        case "sensor":
+            sensor = state.devices.get(event.source)
+            return sensor if sensor and sensor.expectation and event.epoch == 0 else None
         case _:
             return state.sources.get(event.source) if event.epoch == 0 else None
 
 
-_TABLE_OF_KIND = {"node": "nodes", "pool": "pools", "app": "apps", "lone": "sources"}
+_TABLE_OF_KIND = {"node": "nodes", "pool": "pools", "app": "apps", "lone": "sources", "sensor": "devices"}
 
 
 def silence_fault(state: State, event: SourceFellSilent) -> str:
@@ -90,6 +95,8 @@ def silence_fault(state: State, event: SourceFellSilent) -> str:
         return f"epoch {event.epoch} of {event.source} is not in force"
     if row.silent:
         return "it is silent"
+    if isinstance(row, DeviceRow) and row.limit_ms != event.limit_ms:
+        return "it has another limit by now"
     return "" if event.from_offset >= row.seen else "a later beat is known"
 
 
@@ -103,19 +110,23 @@ def _fell_silent(state: State, event: SourceFellSilent, meta: "Meta") -> str:
         new = replace(new, failures=new.failures + 1, since_ms=meta.append_ms)
     elif isinstance(new, PoolRow):
         new = replace(new, failures=new.failures + 1)
+    elif isinstance(new, DeviceRow):
+        new = replace(new, failures=new.failures + 1, changed_ms=meta.append_ms)
     state.put(_TABLE_OF_KIND[event.kind], event.source, new)
     return ""
 
 
-def is_unheard(row: NodeRow | PoolRow | AppRow | SourceRow) -> bool:
-    """Whether it is a lone source that is expected and that nobody has heard yet."""
-    return isinstance(row, SourceRow) and row.seen < 0
+def is_unheard(row: Watched) -> bool:
+    """Whether it is a lone source that is expected, or a sensor, and that nobody has heard yet."""
+    return isinstance(row, SourceRow | DeviceRow) and row.seen < 0
 
 
 def return_fault(state: State, event: SourceReturned) -> str:
     """Why a return cannot be recorded, or an empty string."""
     row = source_row(state, event)
-    if event.expectation and not (isinstance(row, SourceRow) and row.expectation == event.expectation):
+    if event.expectation and not (
+        isinstance(row, SourceRow | DeviceRow) and row.expectation == event.expectation
+    ):
         return "nobody expects it in that topic any more"
     if row is None:
         if event.kind != "lone" or event.epoch != 0:
@@ -132,13 +143,13 @@ def _returned(state: State, event: SourceReturned, meta: "Meta") -> str:
         return fault
     row = source_row(state, event)
     if row is None:
-        new: NodeRow | PoolRow | AppRow | SourceRow = SourceRow(
-            event.source, event.kind, event.partition, event.offset, meta.append_ms
-        )
+        new: Watched = SourceRow(event.source, event.kind, event.partition, event.offset, meta.append_ms)
     else:
         new = replace(row, silent=False, seen=event.offset)
         if isinstance(new, SourceRow):
             new = replace(new, since_ms=meta.append_ms)
+        if isinstance(new, DeviceRow):
+            new = replace(new, changed_ms=meta.append_ms)
         if isinstance(new, NodeRow):
             new = replace(new, confirmed=False)
     state.put(_TABLE_OF_KIND[event.kind], event.source, new)

@@ -6,9 +6,10 @@ from sdk.contract.policy import check_policy
 from sdk.contract.specs import needed_services
 from tables.commands import command_in_force
 from tables.fold_apps import TRANSITIONS
+from tables.fold_devices import silence_limit
 from tables.questions import taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
-from tables.rows import AppRow, CommandRow, GrantRow, NodeRow, OrderRow
+from tables.rows import AppRow, CommandRow, DeviceRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of
 
 
@@ -57,6 +58,8 @@ def _check(state: State, keys: Iterable[Key]) -> Iterator[str]:
                 yield from _grant(state, key, row)
             case CommandRow():
                 yield from _command(state, key, row)
+            case DeviceRow():
+                yield from _device(state, key, row)
         wake = getattr(row, "wake", None)
         if (wake is not None and not wake.fired) != ((table, key) in state.waking):
             yield f"{table} {key}: the index of wakes is wrong"
@@ -161,6 +164,16 @@ def _command(state: State, key: str, row: CommandRow) -> Iterator[str]:
         yield f"command {key}: {row.phase} with {row.wake}"
     if row.phase == "desired" and command_in_force(state, row.controller) is not row:
         yield f"command {key}: desired, and not the last of {row.controller}"
+
+
+def _device(state: State, key: str, device: DeviceRow) -> Iterator[str]:
+    limit_ms = silence_limit(state, device.device) if device.enabled else 0
+    if device.limit_ms != limit_ms or (device.expectation > 0) != (limit_ms > 0):
+        yield f"device {key}: it ought to be judged by {limit_ms} ms, and is by {device.limit_ms}"
+    if (key in state.judged) != (device.expectation > 0):
+        yield f"device {key}: the index of judged sensors is wrong"
+    if device.silent and not device.expectation:
+        yield f"device {key}: silent, and nobody judges it"
 
 
 def _rest(state: State) -> list[str]:

@@ -121,8 +121,16 @@ def _node_entry(state: State, row: NodeRow) -> NodeEntry:
         status=status if serves and not row.silent else "down",
         occupancy="occupied" if full else "unoccupied",
         type_of_service="platform" if any(app.app.startswith("service-") for app in apps) else "application",
-        applications=[HostedApplication(app.app, app_status(state, app), []) for app in apps],
+        applications=[
+            HostedApplication(app.app, app_status(state, app), sensors_of(state, app.app)) for app in apps
+        ],
     )
+
+
+def sensors_of(state: State, app: str) -> list[str]:
+    """The sensors that an app has, in the order of their indexes."""
+    row = state.bindings.get(app)
+    return [] if row is None else list(row.sensors.values())
 
 
 def _is_there(state: State, node: NodeRow, app: AppRow) -> bool:

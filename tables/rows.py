@@ -245,6 +245,23 @@ class DeviceRow(_Row, frozen=True):
     since_ms: int
     #: Admin state: a person may switch a device off in the eyes of the platform.
     enabled: bool = True
+    #: Of a sensor whose silence is judged: offset of the event since which it is, and by which limit; 0 of all others.
+    expectation: int = 0
+    limit_ms: int = 0
+    #: Heartbeat offset up to which facts about it are settled; -1: it was not heard in this expectation.
+    seen: int = -1
+    silent: bool = False
+    #: When its operating state last changed.
+    changed_ms: int = 0
+    #: How often it fell silent.
+    failures: int = 0
+
+
+class SensorLimitRow(_Row, frozen=True):
+    """How long sensors of a type may be silent that name no limit of their own."""
+
+    type: str
+    silence_limit_ms: int
 
 
 class BindingRow(_Row, frozen=True):
@@ -349,6 +366,7 @@ Row = (
     | GrantRow
     | SourceRow
     | DeviceRow
+    | SensorLimitRow
     | BindingRow
     | NotificationRow
     | SpeakerRow
@@ -371,6 +389,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "grants": GrantRow,
     "sources": SourceRow,
     "devices": DeviceRow,
+    "sensor_limits": SensorLimitRow,
     "bindings": BindingRow,
     "notifications": NotificationRow,
     "speakers": SpeakerRow,

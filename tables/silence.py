@@ -33,6 +33,12 @@ class Session(msgspec.Struct):
     #: Of a source whose topic a bridge reads.
     bridging: Bridging | None = None
 
+    def limit_ms(self, policy: Policy) -> int:
+        """Silence after which it is found: its own limit, while somebody expects it under one, else the policy's."""
+        bridging = self.bridging
+        own_ms = bridging.limit_ms if bridging is not None and not bridging.is_over else 0
+        return own_ms or policy.silence_limit_ms
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """A session that a tick closed; true until a beat of its epoch."""
@@ -42,6 +48,8 @@ class Verdict(msgspec.Struct, frozen=True):
     until_offset: int
     silent_ms: int
     postponed_ms: int
+    #: The limit that it is over; 0 in what was saved before there was another than the policy's.
+    limit_ms: int = 0
 
 
 class Reported(msgspec.Struct, frozen=True):
@@ -147,7 +155,7 @@ class PartitionWatch:
             session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
             self._ahead.pop(source, None)
             if self.silent.pop(source, None) is not None:
-                heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+                heapq.heappush(self._ring, (self.clock_ms + session.limit_ms(policy), source))
         self.heard.add(source)
 
     def _note_way(self, beat: Beat) -> None:
@@ -178,19 +186,38 @@ class PartitionWatch:
         if not waiting:
             heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
 
-    def expect_bridged(self, source: str, expectation: int, policy: Policy) -> None:
-        """Begin to wait for a source whose topic is to be read, anew if it is another topic than before."""
+    def expect_bridged(self, source: str, expectation: int, policy: Policy, *, limit_ms: int = 0) -> None:
+        """Begin to wait for a source whose topic is to be read, anew if it is another topic than before.
+
+        One that is waited for already goes on, by the limit that is given now; 0 is the policy's.
+        """
         session = self.sessions.get(source)
         known = session.bridging if session is not None else None
-        if known is not None and known.expectation >= expectation:
+        if session is not None and known is not None and known.expectation >= expectation:
+            if known.expectation == expectation and known.limit_ms != limit_ms:
+                known.limit_ms = limit_ms
+                self.silent.pop(source, None)
+                self._queue_anew(session, policy)
             return
         waiting = session is not None and source not in self.silent
-        bridging = Bridging(expectation, self.bridges.clock_ms, waits=True)
-        self.sessions[source] = Session(source, 0, self.clock_ms, self.next_offset - 1, bridging)
+        bridging = Bridging(expectation, self.bridges.clock_ms, waits=True, limit_ms=limit_ms)
+        session = Session(source, 0, self.clock_ms, self.next_offset - 1, bridging)
+        self.sessions[source] = session
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
-        if not waiting:
-            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+        if waiting:
+            self._queue_anew(session, policy)
+        else:
+            heapq.heappush(self._ring, (session.last_ms + session.limit_ms(policy), source))
+
+    def _queue_anew(self, session: Session, policy: Policy) -> None:
+        """Look at a session when it may be over its limit, and not when it was to be looked at before.
+
+        Goes through all that wait: it is for what people change.
+        """
+        self._ring = [entry for entry in self._ring if entry[1] != session.source]
+        self._ring.append((session.last_ms + session.limit_ms(policy), session.source))
+        heapq.heapify(self._ring)
 
     def end_bridging(self, source: str) -> None:
         """Judge a source like any other again: nobody expects it any more."""
@@ -244,13 +271,14 @@ class PartitionWatch:
             if session is None or source in self.silent:
                 continue
             begins_ms = self.clock_ms if source in self._ahead else session.last_ms
-            due = self.deadline(begins_ms, policy.silence_limit_ms, policy.settling_ms, policy)
+            limit_ms = session.limit_ms(policy)
+            due = self.deadline(begins_ms, limit_ms, policy.settling_ms, policy)
             if due >= self.clock_ms:
                 heapq.heappush(ring, (due, source))
                 continue
             bridging = session.bridging
             if bridging is not None and not bridging.is_over:
-                left_ms = self.bridges.left_ms(bridging, policy)
+                left_ms = self.bridges.left_ms(bridging, limit_ms, policy)
                 if left_ms >= 0:
                     heapq.heappush(ring, (self.clock_ms + left_ms, source))
                     continue
@@ -263,7 +291,8 @@ class PartitionWatch:
                 from_offset=session.last_offset,
                 until_offset=offset,
                 silent_ms=self.clock_ms - session.last_ms,
-                postponed_ms=due - session.last_ms - policy.silence_limit_ms,
+                postponed_ms=due - session.last_ms - limit_ms,
+                limit_ms=limit_ms,
             )
         for source in unvouched:
             # For the next tick, also if it is of the same moment: of two writers only one is a bridge.
@@ -305,7 +334,7 @@ class PartitionWatch:
             if session.last_offset >= saved.next_offset
         }
         watch._ring = [
-            (session.last_ms + policy.silence_limit_ms, session.source)
+            (session.last_ms + session.limit_ms(policy), session.source)
             for session in saved.sessions
             if session.source not in watch.silent
         ]

@@ -13,6 +13,7 @@ from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
 from tables.rows import (
     AppRow,
     CommandRow,
+    DeviceRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -23,7 +24,17 @@ from tables.tables import Tables
 
 Key = tuple[str, str]
 #: Tables whose rows are ever forgotten.
-FORGETTABLE = ("requests", "sources", "grants", "pauses", "devices", "commands", "notifications", "speakers")
+FORGETTABLE = (
+    "requests",
+    "sources",
+    "grants",
+    "pauses",
+    "devices",
+    "sensor_limits",
+    "commands",
+    "notifications",
+    "speakers",
+)
 #: A node and its lineage: what room is taken under.
 Home = tuple[str, int]
 
@@ -66,6 +77,8 @@ class State(Tables):
         self.bridged: set[str] = set()
         #: Controller -> its commands, oldest first.
         self.commands_of: dict[str, list[str]] = {}
+        #: Sensors whose silence is judged: a bridge reads their topics too.
+        self.judged: set[str] = set()
         #: Rows with a wake that has not fired.
         self.waking: set[Key] = set()
 
@@ -93,6 +106,8 @@ class State(Tables):
             self.waking.discard((table, key))
             if table == "sources":
                 self.bridged.discard(key)
+            elif table == "devices":
+                self.judged.discard(key)
             if isinstance(row, GrantRow):
                 self._index_grant(key, row, None)
             elif isinstance(row, SourceRow):
@@ -129,33 +144,40 @@ class State(Tables):
             case AppRow():
                 self._index_app(key, old if isinstance(old, AppRow) else None, row)
             case NodeRow():
-                self.node_of_order[row.order] = key
-                self.open_orders.discard(row.order)
-                live = self.live_nodes.setdefault(row.pool, set())
-                if row.status == "active":
-                    live.add(key)
-                else:
-                    live.discard(key)
-                self._open_or_close_node(row)
-                self._reopen_apps_of(key)
+                self._index_node(key, row)
             case OrderRow():
                 self._index_order(row)
-            case SourceRow() if row.topic:
-                self.bridged.add(key)
-                self._reopen_dependants(key)
+            case DeviceRow():
+                (self.judged.add if row.expectation else self.judged.discard)(key)
             case GrantRow():
                 self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
             case SourceRow():
+                if row.topic:
+                    self.bridged.add(key)
                 self._reopen_dependants(key)
             case CommandRow() if old is None:
                 self.commands_of.setdefault(row.controller, []).append(key)
             case _:
                 pass
+        self._index_wake(table, key, row)
+
+    def _index_wake(self, table: str, key: str, row: Row) -> None:
         wake = getattr(row, "wake", None)
         if wake is not None and not wake.fired:
             self.waking.add((table, key))
         else:
             self.waking.discard((table, key))
+
+    def _index_node(self, key: str, row: NodeRow) -> None:
+        self.node_of_order[row.order] = key
+        self.open_orders.discard(row.order)
+        live = self.live_nodes.setdefault(row.pool, set())
+        if row.status == "active":
+            live.add(key)
+        else:
+            live.discard(key)
+        self._open_or_close_node(row)
+        self._reopen_apps_of(key)
 
     def _index_order(self, row: OrderRow) -> None:
         self.orders_of_pool.setdefault(row.pool, set()).add(row.order)

@@ -19,6 +19,7 @@ from tables.rows import (
     PolicyRow,
     PoolRow,
     Row,
+    SensorLimitRow,
     SourceRow,
     TermRow,
 )
@@ -74,6 +75,11 @@ class Tables:
     def devices(self) -> dict[str, DeviceRow]:
         """Sensors and controllers by id."""
         return cast("dict[str, DeviceRow]", self.tables["devices"])
+
+    @property
+    def sensor_limits(self) -> dict[str, SensorLimitRow]:
+        """How long sensors may be silent, by type."""
+        return cast("dict[str, SensorLimitRow]", self.tables["sensor_limits"])
 
     @property
     def bindings(self) -> dict[str, BindingRow]:

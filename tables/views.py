@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from tables.questions import taken_on
-from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
+from tables.rows import TABLES, AppRow, DeviceRow, NodeRow, PoolRow, Row, SourceRow
 from tables.state import State, is_hosted
 
 #: Fold tables with a state topic of their own; all others share `platform`.
@@ -68,7 +68,7 @@ def view_keys(state: State, table: str, key: str) -> list[ViewKey]:
         return []
     own = _OWN.get(table)
     keys = [ViewKey(own, key)] if own else [ViewKey("platform", f"{table}/{key}")]
-    if table in ("nodes", "apps", "sources", "pools"):
+    if table in ("nodes", "apps", "sources", "pools", "devices"):
         keys.append(ViewKey("monitoring", key))
     if table == "nodes":
         keys += [ViewKey("monitoring", app) for app in sorted(state.apps_of_node.get(key, ()))]
@@ -149,7 +149,12 @@ def monitor(state: State, source: str) -> Monitored | None:
         row = rows.get(source)
         if row is not None:
             return _monitored(state, source, row)
-    return None
+    sensor = state.devices.get(source)
+    if sensor is None or not sensor.expectation:
+        return None
+    return Monitored(
+        source, "sensor", int(operating_state(sensor) == "working"), sensor.failures, sensor.changed_ms
+    )
 
 
 def _monitored(state: State, source: str, row: NodeRow | AppRow | PoolRow | SourceRow) -> Monitored:
@@ -166,6 +171,13 @@ def _monitored(state: State, source: str, row: NodeRow | AppRow | PoolRow | Sour
             return Monitored(source, "pool", int(row.registration > 0 and not row.silent), row.failures, 0)
         case SourceRow():
             return Monitored(source, row.kind, int(is_source_alive(row)), row.failures, row.since_ms)
+
+
+def operating_state(row: DeviceRow) -> str:
+    """What is known of a sensor's work: `working`, `silent`, or `unknown` if it is not judged or was not heard yet."""
+    if row.silent:
+        return "silent"
+    return "working" if row.expectation and row.seen >= 0 else "unknown"
 
 
 def is_source_alive(row: SourceRow) -> bool:

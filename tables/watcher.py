@@ -49,7 +49,8 @@ class Watcher:
         for source, epoch, at, seen in known_sources(self.state):
             if at == partition:
                 self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy)
-        followed = {source for source in self.state.bridged if partition_of(source) == partition}
+        bridged = self.state.bridged | self.state.judged
+        followed = {source for source in bridged if partition_of(source) == partition}
         watch = self.watches[partition]
         followed.update(name for name, session in watch.sessions.items() if session.bridging is not None)
         for source in sorted(followed):
@@ -71,7 +72,7 @@ class Watcher:
                 if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
                     watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy)
                     watch.heard.add(key)
-            case "sources":
+            case "sources" | "devices":
                 partition = partition_of(key)
                 if partition in self.watches and partition in self.fresh_at_ms:
                     self._follow_source(key, partition)
@@ -90,10 +91,13 @@ class Watcher:
         watch.heard.add(key)
 
     def _follow_source(self, source: str, partition: int) -> None:
-        """Wait for a lone source that is expected in a topic; no longer so for one that is not."""
+        """Wait for a sensor, or a lone source that is expected in a topic; no longer so for one that is not."""
         row, watch = self.state.sources.get(source), self.watches[partition]
+        sensor = self.state.devices.get(source)
         if row is not None and row.topic:
             watch.expect_bridged(source, row.expectation, self.policy)
+        elif sensor is not None and sensor.expectation:
+            watch.expect_bridged(source, sensor.expectation, self.policy, limit_ms=sensor.limit_ms)
         else:
             watch.end_bridging(source)
 

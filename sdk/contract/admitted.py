@@ -182,6 +182,14 @@ class DeviceEnabled(EventBase, frozen=True):
     enabled: bool
 
 
+class SensorLimitChanged(EventBase, frozen=True):
+    """How long sensors of a type may be silent, where they name no limit of their own; 0: as long as they like."""
+
+    request: str
+    type: str
+    silence_limit_ms: Whole
+
+
 class DeviceBound(EventBase, frozen=True):
     """An app has a device under an index; the binding is the app's, whichever node it runs on."""
 

@@ -37,7 +37,7 @@ class Device(msgspec.Struct, frozen=True, omit_defaults=True):
     location: str = ""
     #: An existing topic that it uses; empty: one of its own, `device_topic`.
     topic: str = ""
-    #: Silence after which it is not working, ms; 0: nobody expects it to speak in time.
+    #: Silence after which it is not working, ms; 0: that of its type, and if that has none nobody expects it to speak.
     silence_limit_ms: Whole = 0
 
     @property
@@ -75,10 +75,21 @@ def check_device(device: Device) -> None:
             )
     if device.topic and (not _TOPIC.fullmatch(device.topic) or device.topic in (".", "..")):
         raise ValueError(f"topic: {device.topic!r:.80} is no name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -")
+    check_limit(device.silence_limit_ms)
+
+
+def check_limit(limit_ms: int) -> None:
+    """Raise ValueError unless it is a time after which a sensor may be called silent; 0: none."""
     low, high = _SILENCE_LIMIT_MS
-    if device.silence_limit_ms and not low <= device.silence_limit_ms <= high:
+    if limit_ms and not low <= limit_ms <= high:
+        raise ValueError(f"silence_limit_ms: {limit_ms} is out of range; allowed: 0 (none), {low} to {high}")
+
+
+def check_type(type_: str) -> None:
+    """Raise ValueError unless sensors may be of this type and share a limit."""
+    if not type_ or len(type_) > TEXT_LENGTH_MAX or not type_.isprintable():
         raise ValueError(
-            f"silence_limit_ms: {device.silence_limit_ms} is out of range; allowed: 0 (none), {low} to {high}"
+            f"type: {type_!r:.60} is no type: 1 to {TEXT_LENGTH_MAX} letters, no control characters"
         )
 
 

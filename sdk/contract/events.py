@@ -36,6 +36,7 @@ from sdk.contract.admitted import (
     PolicyChanged,
     PoolConfigured,
     RequestRefused,
+    SensorLimitChanged,
     SourceExpected,
     SourceForgotten,
     WatchPaused,
@@ -149,6 +150,7 @@ __all__ = [
     "Position",
     "ProvisionerRegistered",
     "RequestRefused",
+    "SensorLimitChanged",
     "SourceExpected",
     "SourceFellSilent",
     "SourceForgotten",
@@ -222,6 +224,7 @@ Event = (
     | DeviceRegistered
     | DeviceRetired
     | DeviceEnabled
+    | SensorLimitChanged
     | DeviceBound
     | DeviceUnbound
     | NotificationAcknowledged
@@ -265,6 +268,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.device.registered.v1": (DeviceRegistered, "device"),
     "watchkeep.device.retired.v1": (DeviceRetired, "device"),
     "watchkeep.device.enabled.v1": (DeviceEnabled, "device"),
+    "watchkeep.sensor-limit.changed.v1": (SensorLimitChanged, "type"),
     "watchkeep.device.bound.v1": (DeviceBound, "app"),
     "watchkeep.device.unbound.v1": (DeviceUnbound, "app"),
     "watchkeep.notification.acknowledged.v1": (NotificationAcknowledged, "app"),

@@ -1,6 +1,6 @@
 """Facts: what the heartbeats say; written by watchers. Pure; part of `sdk.contract.events`.
 
-Past participle, subject first. `epoch` is a registration, a generation, or 0 of a lone source.
+Past participle, subject first. `epoch` is a registration, a generation, or 0 of a lone source or sensor.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ import msgspec
 from sdk.contract.notifications import Notice, Sequence
 from sdk.contract.whole import Whole
 
-SourceKind = Literal["node", "pool", "app", "lone"]
+SourceKind = Literal["node", "pool", "app", "lone", "sensor"]
 #: Share of nodes overdue, as the brake sees it: within bounds, over them, or every single one.
 Band = Literal["calm", "most", "all"]
 

@@ -168,6 +168,13 @@ class EnableDevice(_Request, frozen=True):
     enabled: bool = True
 
 
+class LimitSensors(_Request, frozen=True):
+    """Set how long sensors of a type may be silent, where they name no limit of their own; 0: as long as they like."""
+
+    type: str
+    silence_limit_ms: Whole
+
+
 class BindDevice(_Request, frozen=True):
     """Give an app a device under an index; what it had there before it has no longer."""
 
@@ -243,6 +250,7 @@ Request = (
     | RegisterDevice
     | RetireDevice
     | EnableDevice
+    | LimitSensors
     | BindDevice
     | UnbindDevice
     | AcknowledgeNotification
@@ -272,6 +280,7 @@ REQUEST_TYPES: dict[str, type[msgspec.Struct]] = {
     "watchkeep.request.register-device.v1": RegisterDevice,
     "watchkeep.request.retire-device.v1": RetireDevice,
     "watchkeep.request.enable-device.v1": EnableDevice,
+    "watchkeep.request.limit-sensors.v1": LimitSensors,
     "watchkeep.request.bind-device.v1": BindDevice,
     "watchkeep.request.unbind-device.v1": UnbindDevice,
     "watchkeep.request.acknowledge-notification.v1": AcknowledgeNotification,

@@ -29,6 +29,8 @@ _COMPACT: Final = {
 
 #: Settings of a controller's topic: like orders, the newest of each key is what counts.
 CONTROLLER_CONFIG: Final[dict[str, str]] = dict(_COMPACT)
+#: Of the topic of a sensor: a day of readings.
+SENSOR_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": str(_DAY_MS)}
 
 
 class TopicSpec(msgspec.Struct, frozen=True):

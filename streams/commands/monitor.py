@@ -109,6 +109,7 @@ def status_text(state: State, health: Health, now: int) -> str:
         "nodes": f"{health.nodes_active} of {health.nodes_wanted} active",
         "overdue": ", ".join(health.overdue) or "none",
         "apps": f"{health.apps_running} of {health.apps_wanted} running",
+        "sensors": f"{health.sensors_working} of {health.sensors_judged} with a limit working",
         "silent": ", ".join(health.silent) or "none",
         "provisioners": ", ".join(pool.removeprefix("pool-") for pool in health.provisioners) or "none",
     }
@@ -153,6 +154,9 @@ async def _watch(settings: Settings) -> None:
                 click.echo(line)
 
 
+_WATCHED_TABLES = ("nodes", "apps", "pools", "sources", "devices")
+
+
 class WatchLines:
     """What `monitor watch` prints: a line whenever the status 0/1 of a source changes."""
 
@@ -161,7 +165,7 @@ class WatchLines:
         self._changed: set[Key] = state.listen()
         self._status: dict[str, int] = {}
         self._braked = state.brake.engaged >= 0
-        for table in ("nodes", "apps", "pools", "sources"):
+        for table in _WATCHED_TABLES:
             for source in state.tables[table]:
                 monitored = monitor_row(state, source)
                 if monitored is not None:
@@ -181,7 +185,7 @@ class WatchLines:
         changed, sources = self._changed.copy(), set[str]()
         self._changed.clear()
         for table, key in changed:
-            if table in ("nodes", "apps", "pools", "sources"):
+            if table in _WATCHED_TABLES:
                 sources.add(key)
             if table == "nodes":
                 sources |= self._state.apps_of_node.get(key, set())

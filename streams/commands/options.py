@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +28,16 @@ def timeout_option(default_s: float) -> Callable[[Callable[..., None]], Callable
         metavar="SECONDS",
         help="How long to wait for the outcome.",
     )
+
+
+_TIME = re.compile(r"(?P<number>[0-9]{1,9})(?P<unit>ms|[smhd])")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def parse_time(text: str) -> int | None:
+    """The time in `500ms`, `30s`, `30m`, `2h` or `1d`, ms; None if it is none."""
+    match = _TIME.fullmatch(text)
+    return int(match["number"]) * _UNIT_MS[match["unit"]] if match else None
 
 
 def check_known(state: State, node: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
 
 from streams.commands import NOT_FOUND, CommandError
+from streams.commands.options import parse_time
 from streams.commands.shared import HelpfulCommand, platform_options, run, settings_of
 from streams.commands.shared_apps import KINDS
 from streams.render import clock, duration
@@ -16,9 +16,6 @@ from tables.pauses import PAUSE_MAX_MS, PAUSE_MIN_MS, PLATFORM
 if TYPE_CHECKING:
     from streams.settings import Settings
     from tables.state import State
-
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(?P<number>[1-9]\d{0,8})(?P<unit>[smhd])")
 
 
 class Duration(click.ParamType):
@@ -40,8 +37,7 @@ def parse_duration(text: str) -> int:
     Raises:
         ValueError: it is none, or out of range.
     """
-    match = _DURATION.fullmatch(text)
-    ms = int(match["number"]) * _UNIT_MS[match["unit"]] if match else 0
+    ms = parse_time(text) or 0
     if not PAUSE_MIN_MS <= ms <= PAUSE_MAX_MS:
         raise ValueError(f"{text!r:.40} is no time for a pause; write 30s, 30m, 2h or 1d, from 1s to 7d")
     return ms

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from streams.commands import NOT_FOUND, CommandError
+from streams.commands.judging import disable, enable, limits
 from streams.commands.options import timeout_option
 from streams.commands.shared import (
     FORMATS,
@@ -21,14 +22,7 @@ from streams.commands.shared import (
     settings_of,
     warn_unwatched,
 )
-
-if TYPE_CHECKING:
-    from sdk.contract.requests import Request
-    from streams.settings import Settings
-    from tables.rows import DeviceRow
-    from tables.state import State
-
-ANSWER_WITHIN_S = 15.0
+from streams.commands.shared_devices import ANSWER_WITHIN_S, ask_for, device_of, find_device
 
 
 @click.group(cls=HelpfulGroup)
@@ -41,6 +35,7 @@ def sensors() -> None:
       python cli.py sensors bind application-1 0 hall
       python cli.py sensors simulate hall --as thermometer
       python cli.py sensors tail hall
+      python cli.py sensors limits set thermometer 30s
     """
 
 
@@ -50,7 +45,7 @@ def sensors() -> None:
 @click.option("--unit", default="", metavar="TEXT", help="What its values are in.")
 @click.option("--location", default="", metavar="TEXT", help="Where it is.")
 @click.option("--topic", default="", metavar="NAME", help="An existing topic that it writes to.")
-@click.option("--limit-ms", type=int, default=0, metavar="MS", help="A value older than this is stale.")
+@click.option("--limit-ms", type=int, default=0, metavar="MS", help="It is silent after this.")
 @timeout_option(ANSWER_WITHIN_S)
 @platform_options
 def register(
@@ -66,7 +61,8 @@ def register(
 ) -> None:
     r"""Make SENSOR known; one that is known gets these properties.
 
-    Without --topic it has a topic of its own, which is made if it does not exist.
+    Without --topic it has a topic of its own, which is made if it does not exist. With a limit, its own or that of its
+    type (`sensors limits`), its silence is found and shown, and a value older than that is stale.
 
     \b
     Examples:
@@ -75,13 +71,14 @@ def register(
     """
     from sdk.contract.devices import Device, device_topic
     from sdk.contract.requests import RegisterDevice
+    from sdk.contract.topics import SENSOR_CONFIG
     from streams.topics import ensure_topic
 
     settings = settings_of(bootstrap_servers, prefix)
-    device = Device(_full(sensor), type_, unit, location, topic, limit_ms)
-    _ask(settings, RegisterDevice(device), timeout_s)
+    device = Device(device_of(sensor, "sensor"), type_, unit, location, topic, limit_ms)
+    ask_for(settings, RegisterDevice(device), timeout_s)
     name = device_topic(settings.prefix, device)
-    made = "" if topic else ensure_topic(settings.bootstrap, name)
+    made = "" if topic else ensure_topic(settings.bootstrap, name, SENSOR_CONFIG)
     click.echo(f"{device.device} is registered; it writes to {name}{made and f' ({made})'}.")
 
 
@@ -89,7 +86,7 @@ def register(
 @output_option(*FORMATS)
 @platform_options
 def list_sensors(output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
-    r"""List the sensors and which apps have them.
+    r"""List the sensors: whether they work (`unknown` without a limit to judge by), and which apps have them.
 
     \b
     Example:
@@ -128,7 +125,7 @@ def show(sensor: str, output: str, bootstrap_servers: str | None, prefix: str | 
 
     settings = settings_of(bootstrap_servers, prefix)
     state = run(read(settings)).state
-    name = _find(state, sensor).device.device
+    name = find_device(state, sensor, "sensor").device.device
     view = next(it for it in device_views(state, "sensor", settings.prefix) if it["device"] == name)
     if output == "json":
         click.echo(to_json(view))
@@ -154,11 +151,16 @@ def bind(
     Example:
       python cli.py sensors bind application-1 0 hall
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import BindDevice
 
-    name = _app(app)
-    _ask(settings_of(bootstrap_servers, prefix), BindDevice(name, index, _full(sensor)), timeout_s)
-    click.echo(f"{name} has {_full(sensor)} at index {index}.")
+    name = complete_app(app)
+    ask_for(
+        settings_of(bootstrap_servers, prefix),
+        BindDevice(name, index, device_of(sensor, "sensor")),
+        timeout_s,
+    )
+    click.echo(f"{name} has {device_of(sensor, 'sensor')} at index {index}.")
 
 
 @sensors.command("unbind")
@@ -173,10 +175,11 @@ def unbind(app: str, index: int, timeout_s: float, bootstrap_servers: str | None
     Example:
       python cli.py sensors unbind application-1 0
     """
+    from sdk.contract.ids import complete_app
     from sdk.contract.requests import UnbindDevice
 
-    name = _app(app)
-    _ask(settings_of(bootstrap_servers, prefix), UnbindDevice(name, index), timeout_s)
+    name = complete_app(app)
+    ask_for(settings_of(bootstrap_servers, prefix), UnbindDevice(name, index), timeout_s)
     click.echo(f"{name} has no sensor at index {index} any more.")
 
 
@@ -193,8 +196,8 @@ def retire(sensor: str, timeout_s: float, bootstrap_servers: str | None, prefix:
     """
     from sdk.contract.requests import RetireDevice
 
-    _ask(settings_of(bootstrap_servers, prefix), RetireDevice(_full(sensor)), timeout_s)
-    click.echo(f"{_full(sensor)} is retired.")
+    ask_for(settings_of(bootstrap_servers, prefix), RetireDevice(device_of(sensor, "sensor")), timeout_s)
+    click.echo(f"{device_of(sensor, 'sensor')} is retired.")
 
 
 @sensors.command("read")
@@ -212,7 +215,7 @@ def read_sensor(sensor: str, output: str, bootstrap_servers: str | None, prefix:
     from streams.render_devices import last_point
 
     settings = settings_of(bootstrap_servers, prefix)
-    row = _find(run(read(settings)).state, sensor)
+    row = find_device(run(read(settings)).state, sensor, "sensor")
     point = last_point(settings, row.device)
     if point is None:
         raise CommandError(f"{row.device.device} has no value yet.", NOT_FOUND)
@@ -241,7 +244,7 @@ def tail(
     from streams.render_devices import open_stream
 
     settings = settings_of(bootstrap_servers, prefix)
-    row = _find(run(read(settings)).state, sensor)
+    row = find_device(run(read(settings)).state, sensor, "sensor")
     with (
         contextlib.suppress(KeyboardInterrupt),
         open_stream(settings, row.device, n=count, since=since_s) as points,
@@ -283,31 +286,12 @@ def simulate_sensor(
     from streams.simulated_sensors import simulate
 
     settings = settings_of(bootstrap_servers, prefix)
-    row = _find(run(read(settings)).state, sensor)
+    row = find_device(run(read(settings)).state, sensor, "sensor")
     topic = device_topic(settings.prefix, row.device)
     with contextlib.suppress(KeyboardInterrupt):
         written = run(simulate(settings.bootstrap, topic, kind, every_s=every_s, count=count, seed=seed))
         click.echo(f"{written} values written to {topic}.")
 
 
-def _ask(settings: Settings, request: Request, timeout_s: float) -> None:
-    from streams.asking import ask
-
-    run(ask(settings.bootstrap, settings.prefix, request, timeout_s=timeout_s))
-
-
-def _full(sensor: str) -> str:
-    return sensor if sensor.startswith("sensor-") else f"sensor-{sensor}"
-
-
-def _app(app: str) -> str:
-    return app if app.startswith(("application-", "service-")) else f"application-{app}"
-
-
-def _find(state: State, sensor: str) -> DeviceRow:
-    row = state.devices.get(_full(sensor))
-    if row is None:
-        raise CommandError(
-            f"No sensor {_full(sensor)!r:.80}; `python cli.py sensors list` shows all.", NOT_FOUND
-        )
-    return row
+for command in (enable, disable, limits):
+    sensors.add_command(command)

@@ -29,7 +29,19 @@ if TYPE_CHECKING:
     from tables.state import State
 
 #: Tables shown if none is named: what people look for first.
-_SHOWN = ("nodes", "apps", "orders", "pools", "sources", "policy", "term", "brake")
+_SHOWN = (
+    "nodes",
+    "apps",
+    "orders",
+    "pools",
+    "sources",
+    "devices",
+    "bindings",
+    "sensor_limits",
+    "policy",
+    "term",
+    "brake",
+)
 
 
 @click.command(cls=HelpfulCommand)
@@ -46,8 +58,8 @@ def state(
 ) -> None:
     r"""Print the tables as they were after an offset or at a time, folded from the log.
 
-    Tables: nodes apps orders pools sources devices bindings commands notifications speakers inbox requests policy
-    term brake counters.
+    Tables: nodes apps orders pools grants sources devices bindings sensor_limits commands notifications speakers inbox
+    requests policy term brake pauses counters.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The bridge of a leading worker: beats for the services that still run the original heartbeat client. Shell.
+"""The bridge of a leading worker: beats for services with the original heartbeat client, and for sensors. Shell.
 
 Each pass asks how many records the topics have had, writes a beat for each source whose topic has more than before,
 waits until all of them stand, and only then lets the ticks say that the topics were read.
@@ -44,6 +44,7 @@ class Bridging:
         *,
         bootstrap: str,
         topic: str,
+        prefix: str,
         name: str,
         watcher: Watcher,
         planning: Leads,
@@ -54,7 +55,7 @@ class Bridging:
         self._planning = planning
         self._ticker = ticker
         self._producer = producer
-        self._bridge = Bridge(watcher)
+        self._bridge = Bridge(watcher, prefix)
         self._counts = TopicCounts(bootstrap, client_id=f"{name}-bridge")
         self._complain_s = 0.0
         self._is_away = False
@@ -79,8 +80,9 @@ class Bridging:
 
     async def _pass(self) -> None:
         wanted, began_ms = self._bridge.wanted(), monotonic.now_ms()
-        counts = await self._counts.read(wanted.topics)
-        beats = self._bridge.beats_due(wanted, counts, now_ms=time.time_ns() // 1_000_000)
+        counts = await self._counts.read(wanted.topics, unhurried=wanted.foreign)
+        now_ms = time.time_ns() // 1_000_000
+        beats = self._bridge.beats_due(wanted, counts, now_ms=now_ms, clock_ms=began_ms)
         sent = [
             await self._producer.send(
                 self._topic,
@@ -96,8 +98,8 @@ class Bridging:
         self._ticker.note_bridged(wanted.as_of, began_ms)
         if self._is_away:
             self._is_away = False
-            _log.warning("the topics of original heartbeat clients can be read again")
-        self._counts.create_missing()
+            _log.warning("the topics of original heartbeat clients and of sensors can be read again")
+        self._counts.create_missing(besides=wanted.foreign)
 
     def _complain(self, error: BaseException) -> None:
         self._is_away = True
@@ -105,6 +107,6 @@ class Bridging:
             self._complain_s = time.monotonic() + COMPLAIN_EVERY_S
             why = str(error) or type(error).__name__
             _log.warning(
-                "topics of original heartbeat clients cannot be read (%s): nobody who beats there is judged",
+                "topics of original heartbeat clients or sensors cannot be read (%s): nobody who beats there is judged",
                 why,
             )

@@ -189,6 +189,7 @@ class Core:
         self._bridging = Bridging(
             bootstrap=self._bootstrap,
             topic=self._topics.heartbeats,
+            prefix=self._topics.prefix,
             name=self._name,
             watcher=self._watcher,
             planning=self._planning,

@@ -27,7 +27,7 @@ _BROKER_GRACE_S: Final = 20.0
 #: Faust's own names of log levels.
 _FAUST_LEVELS: Final = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
 
-_BROKER, _TOPICS, _WORKERS, _PROVISIONER, _SEEDS = range(5)
+_BROKER, _TOPICS, _WORKERS, _PROVISIONER, _SEEDS, _DEVICES = range(6)
 
 
 def create_broker(settings: Settings) -> LocalBroker:
@@ -65,7 +65,9 @@ def plan_children(settings: Settings, broker: LocalBroker | None, *, demo: bool)
         _python(settings, "seed", seed, stage=_SEEDS, once=True),
     ]
     if demo:
-        children.append(_python(settings, "demo-lamp", ["examples/lamp/device.py", LAMP], stage=_SEEDS))
+        # What stands outside of a platform is no app of it.
+        children.append(_python(settings, "demo-lamp", ["examples/lamp/device.py", LAMP], stage=_DEVICES))
+        children.append(_python(settings, "sensors", ["-m", "streams.demo_sensors"], stage=_DEVICES))
     return children
 
 

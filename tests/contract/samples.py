@@ -160,6 +160,10 @@ EVENTS: dict[str, e.Event] = {
     ),
     "device-retired": e.DeviceRetired("request-21", "sensor-hall-1"),
     "device-enabled": e.DeviceEnabled("request-22", "controller-lamp-1", enabled=False),
+    "sensor-limit-changed": e.SensorLimitChanged("request-25", "thermometer", 30_000),
+    "source-fell-silent-sensor": e.SourceFellSilent(
+        "sensor-hall-1", "sensor", 0, _LOG, 3, 4_700, 4_811, 30_250, 30_000
+    ),
     "device-bound": e.DeviceBound("request-23", "application-1", 0, "sensor-hall-1"),
     "device-unbound": e.DeviceUnbound("request-24", "application-1", 0, "sensor"),
     "controller-set-requested": e.ControllerSetRequested(
@@ -439,6 +443,7 @@ REQUESTS: dict[str, r.Request] = {
     "register-device": r.RegisterDevice(Device("controller-lamp-1", "lamp", location="hall")),
     "retire-device": r.RetireDevice("sensor-hall-1"),
     "enable-device": r.EnableDevice("controller-lamp-1", enabled=False),
+    "limit-sensors": r.LimitSensors("thermometer", 30_000),
     "bind-device": r.BindDevice("application-1", 3, "sensor-hall-1"),
     "unbind-device": r.UnbindDevice("application-1", 2, "controller"),
     "acknowledge-notification": r.AcknowledgeNotification(_APP, "pump-3", 7, "anna"),

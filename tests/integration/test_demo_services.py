@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from sdk.contract.events import AppPlaced
+from streams.demo_sensors import read_catalogue
 from streams.local.rig import Rig, is_running
 from streams.render import service_views
 from streams.seeding import EXAMPLES, list_examples, seed
-from streams.settings import Settings
+from streams.settings import PROJECT_ROOT, Settings
 from streams.spec_files import load_specs
 from tables.registries import monitoring_db
+from tables.state import State
+from tables.views import operating_state
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
 
@@ -62,6 +68,30 @@ def test_demo_is_asked_for_once(rig: Rig) -> None:
     assert ask_for_demo(rig) == []
 
 
+def test_applications_read_the_sensors_of_the_demo(rig: Rig) -> None:
+    """Bound by what `up` asks for, and made up by the program that it runs: all of them work, and are read."""
+    command = [sys.executable, "-m", "streams.demo_sensors"]
+    where = {"KAFKA_BOOTSTRAP_SERVERS": rig.bootstrap, "WATCHKEEP_PREFIX": rig.prefix}
+    with subprocess.Popen(command, env=os.environ | where, cwd=PROJECT_ROOT) as devices:
+        try:
+            rig.wait(lambda state: all_work(state) or None, within_s=60, what="all sensors working")
+            says(rig, "application-thermostat-hall", "degrees, heating")
+            says(rig, "application-camera-gate", "movements")
+        finally:
+            devices.terminate()
+
+
+def says(rig: Rig, app: str, words: str) -> None:
+    """Wait until an app has printed these words."""
+    rig.wait(lambda _: words in log_of(rig, app), within_s=60, what=f"{words!r} printed")
+
+
+def all_work(state: State) -> bool:
+    """Whether every sensor of the catalogue works as far as the log knows."""
+    devices = [sensor.device.device for sensor in read_catalogue().sensor]
+    return all(operating_state(state.devices[device]) == "working" for device in devices)
+
+
 @pytest.mark.parametrize("service", NAMES)
 def test_service_says_what_it_sees(rig: Rig, service: str) -> None:
     """Each of them finds the platform without arguments and prints how it stands."""
@@ -92,7 +122,7 @@ def test_killed_services_come_back_from_their_init_configuration(rig: Rig) -> No
     assert [after.apps[app].placed_spec or after.apps[app].spec for app in NAMES] == SPECS
     assert [after.apps[app].failures - before.apps[app].failures for app in NAMES] == [1] * len(NAMES)
     assert {rig.app_pid(app) for app in NAMES}.isdisjoint(pids.values())
-    check_end(rig, since, touched=NAMES)
+    check_end(rig, since, touched=[*NAMES, *rig.state().devices])
 
 
 def test_workers_and_provisioners_are_among_the_services(rig: Rig) -> None:
@@ -126,4 +156,4 @@ def test_provisioner_that_hangs_is_silent_and_counted_once(rig: Rig) -> None:
 
     assert (silent["status"], silent["alive"], silent["failure_count"]) == ("silent", 0, failures + 1)
     assert rig.state().pools["pool-local"].failures == failures + 1
-    check_end(rig, since, touched=["pool-local"])
+    check_end(rig, since, touched=["pool-local", *rig.state().devices])

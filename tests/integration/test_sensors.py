@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -14,12 +15,16 @@ from click.testing import CliRunner
 
 from cli import main
 from sdk import sensors
+from sdk.contract.events import SourceFellSilent
 from sdk.contract.requests import BindDevice, UnbindDevice
 from sdk.contract.specs import AppSpec
 from sdk.sensor_errors import NotBoundError, NotYoursError, UnknownAppError
 from streams.local.rig import Rig
+from tables.registries import node_db
+from tables.views import operating_state
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
+from tests.integration.test_garbage import read_letters
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -47,8 +52,12 @@ def sdk_here(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _cli(rig: Rig, *words: str, exit_code: int = 0) -> str:
+    return _run(rig, "sensors", *words, exit_code=exit_code)
+
+
+def _run(rig: Rig, *words: str, exit_code: int = 0) -> str:
     where = ["--bootstrap-servers", rig.bootstrap, "--prefix", rig.prefix]
-    result = CliRunner().invoke(main, ["sensors", *words, *where])
+    result = CliRunner().invoke(main, [*words, *where])
     assert result.exit_code == exit_code, result.output
     return str(result.output)
 
@@ -68,7 +77,7 @@ def _until(look: Any, *, within_s: float = 10.0) -> Any:
 
 def test_an_app_that_needs_four_sensors_reads_the_same_four_on_its_new_node(rig: Rig, tmp_path: Path) -> None:
     """Bound by id and run on a node, it reads all four; its node is killed, and the new copy goes on with them."""
-    names = ("hall", "yard", "door", "roof")
+    names, since = ("hall", "yard", "door", "roof"), rig.log.offset + 1
     for index, name in enumerate(names):
         _cli(rig, "bind", "reader", str(index), name)
         _say(rig, name, {"name": name, "round": 1})
@@ -79,9 +88,17 @@ def test_an_app_that_needs_four_sensors_reads_the_same_four_on_its_new_node(rig:
         lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
         return [it["values"] for it in map(json.loads, lines) if it["generation"] == generation]
 
+    killed = rig.state().apps[APP]
+    _until(lambda: read_by(killed.generation))
+    assert [it["name"] for it in read_by(killed.generation)[-1]] == list(names)
+    assert _sensors_of(rig) == [f"sensor-{name}" for name in names]
+
+    rig.kill(rig.app_pid(APP))
+    rig.wait(lambda state: state.apps[APP].generation > killed.generation, what="a new copy")
+    rig.wait_running([APP])
     first = rig.state().apps[APP]
     _until(lambda: read_by(first.generation))
-    assert [it["name"] for it in read_by(first.generation)[-1]] == list(names)
+    assert read_by(first.generation)[0] == read_by(killed.generation)[-1]
 
     rig.kill(rig.agent_pid(first.node))
     rig.wait(lambda state: state.apps[APP].generation > first.generation, what="a new copy")
@@ -92,7 +109,13 @@ def test_an_app_that_needs_four_sensors_reads_the_same_four_on_its_new_node(rig:
     _until(lambda: [it for it in read_by(second) if all(value["round"] == 2 for value in it)])
     assert [it["name"] for it in read_by(second)[-1]] == list(names)
     rig.stop_apps([APP])
-    check_end(rig, 0, touched=[first.node, APP])
+    check_end(rig, since, touched=[first.node, APP, *rig.state().devices])
+
+
+def _sensors_of(rig: Rig) -> list[str]:
+    """The sensors of the app as the Node DB has them."""
+    hosted = (app for node in node_db(rig.state()).nodes for app in node.applications)
+    return next(app.sensor_ids for app in hosted if app.application_id == APP)
 
 
 def test_a_reading_says_how_good_it_is(rig: Rig) -> None:
@@ -151,6 +174,89 @@ def test_a_stream_has_all_values_in_their_order(rig: Rig) -> None:
         assert points.cut_off == 0
     with sensors.stream(0, since=3600.0, at=seen, app="f") as points:
         assert [it.value for it in points] == list(range(5))
+
+
+def test_sensors_are_joined_on_time(rig: Rig) -> None:
+    """As they come, and again as of then; who says nothing is missing; rows wait for who is late."""
+    for index, name in enumerate(("inner", "outer", "mute")):
+        _cli(rig, "register", name)
+        rig.ask(BindDevice("application-j", index, f"sensor-{name}"))
+    began = datetime.now(UTC)
+    with sensors.join([0, 1, 2], tolerance_s=30, patience_s=0.5, n=2, app="j") as rows:
+        _say(rig, "outer", "o1")
+        _say(rig, "inner", "i1", "i2")
+        seen = list(rows)
+    assert [row.values for row in seen] == [("i1", "o1", None), ("i2", "o1", None)]
+
+    _say(rig, "mute", "late")
+    _say(rig, "inner", "i3")
+    over = datetime.now(UTC)
+    with sensors.join([0, 2], tolerance_s=30, since=began, at=over, app="j") as rows:
+        assert [row.values for row in rows] == [("i1", "late"), ("i2", "late"), ("i3", "late")]
+
+    async def again() -> list[Any]:
+        return [
+            row.values async for row in sensors.join_async([0, 1], tolerance_s=30, since=began, n=1, app="j")
+        ]
+
+    assert asyncio.run(again()) == [("i1", "o1")]
+    with pytest.raises(ValueError, match="name each index once"):
+        sensors.join([0, 0], app="j")
+
+
+def test_garbage_of_a_device_becomes_dead_letters_and_the_reader_goes_on(rig: Rig) -> None:
+    """With topic, partition, offset and reason; a reader that meets it again says nothing new."""
+    _cli(rig, "register", "mad")
+    rig.ask(BindDevice("application-g", 0, "sensor-mad"))
+    topic = f"{rig.prefix}.sensor-mad.v1"
+    for value in (b"1", b"__import__('os')", b"[" * 40, b"2"):
+        rig.log.put(topic, value)
+    _until(lambda: sensors.read(0, app="g").value == 2)
+    with sensors.stream(0, 2, since=3600.0, app="g") as points:
+        assert [(it.value, it.offset) for it in points] == [(1, 0), (2, 3)]
+
+    def letters() -> list[Any]:
+        return [it for it in read_letters(rig) if it.topic == topic]
+
+    _until(lambda: len(letters()) > 1)
+    assert [(it.partition, it.offset, it.reason) for it in letters()] == [
+        (0, 1, "\"__import__('os')\" is neither JSON nor a Python literal"),
+        (0, 2, "nested deeper than 32"),
+    ]
+
+
+def test_the_silence_of_a_sensor_is_found_shown_and_over(rig: Rig) -> None:
+    """By the limit of its type, unless it is disabled; nothing is started again for it."""
+    since = rig.log.offset + 1
+    _cli(rig, "register", "probe", "--type", "probe")
+    assert "silent after 2 s" in _cli(rig, "limits", "set", "probe", "2s")
+    assert "probe  2 s    1" in _cli(rig, "limits", "list")
+    _say(rig, "probe", 1)
+    rig.wait(lambda state: operating_state(state.devices["sensor-probe"]) == "working" or None, what="heard")
+    assert _state_of(rig) == "working"
+
+    rig.wait(lambda state: state.devices["sensor-probe"].silent or None, what="a silence")
+    assert _state_of(rig) == "silent"
+    assert "sensor-probe" in _run(rig, "monitor", "status", exit_code=4)
+    _say(rig, "probe", 2)
+    rig.wait(lambda state: not state.devices["sensor-probe"].silent or None, what="its return")
+    (silence,) = [fact for _, fact in rig.accepted(SourceFellSilent) if fact.source == "sensor-probe"]
+    assert (silence.kind, silence.limit_ms) == ("sensor", 2_000)
+
+    _cli(rig, "disable", "probe")
+    assert _state_of(rig) == "disabled"
+    rig.ask(BindDevice("application-d", 0, "sensor-probe"))
+    assert _until(lambda: sensors.read(0, app="d").quality == "stale")
+    assert "sensor-probe" not in rig.state().judged
+    _cli(rig, "limits", "set", "probe", "none")
+    _cli(rig, "enable", "probe")
+    assert _state_of(rig) == "unknown"
+    check_end(rig, since, touched=rig.state().devices)
+
+
+def _state_of(rig: Rig) -> str:
+    views = json.loads(_cli(rig, "list", "-o", "json"))
+    return str(next(it["state"] for it in views if it["device"] == "sensor-probe"))
 
 
 def test_the_command_line_shows_what_sensors_say(rig: Rig) -> None:

@@ -110,7 +110,7 @@ class SimBridge:
 
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
-        self._bridge = Bridge(worker.watcher)
+        self._bridge = Bridge(worker.watcher, worker.world.topics.prefix)
         self._asks = 0
         self._is_asking = False
         self._pass()
@@ -120,7 +120,7 @@ class SimBridge:
         worker.after(int(PASS_EVERY_S * 1000), self._pass)
         if self._is_asking:
             return
-        wanted = self._bridge.wanted() if worker.planning.leads and worker.state.bridged else None
+        wanted = self._bridge.wanted() if worker.planning.leads else None
         if wanted is None or not wanted.sources:
             self._bridge.forget()
             worker.ticker.note_bridged(0, 0)
@@ -152,7 +152,8 @@ class SimBridge:
         if any((source, expectation) not in known for source, (_, expectation) in wanted.sources.items()):
             # Beats that bridges wrote before may still be unread.
             self._worker.settle()
-        beats = self._bridge.beats_due(wanted, counts, now_ms=self._worker.machine.wall_ms)
+        machine = self._worker.machine
+        beats = self._bridge.beats_due(wanted, counts, now_ms=machine.wall_ms, clock_ms=self._worker.mono_ms)
         # From here on the wait is for the beats, which the producer gives up in the end.
         self._asks += 1
         self._write(beats, partial(self._worker.ticker.note_bridged, wanted.as_of, began_ms))

@@ -106,20 +106,27 @@ class Chaos:
             app = self._app()
             running = self.state.apps.get(app)
             return app, kind, self._offset(running.generation if running else 0)
+        if self.rng.random() < 0.3:
+            return self.rng.choice(DEVICES), "sensor", 0
         return self.rng.choice(("service-lone", "deployer", APPS[0])), kind, 0
 
     def _silent(self) -> e.Event:
         source, kind, epoch = self._source()
         at = self._position()
+        sensor = self.state.devices.get(source) if kind == "sensor" else None
+        limit_ms = self._offset(sensor.limit_ms) if sensor is not None else 10_000
         return e.SourceFellSilent(
-            source, kind, epoch, TOPIC, at.partition, at.offset, at.offset + 9, 10_001, 10_000
+            source, kind, epoch, TOPIC, at.partition, at.offset, at.offset + 9, 10_001, limit_ms
         )
 
     def _returned(self) -> e.Event:
         source, kind, epoch = self._source()
         at = self._position()
-        row = self.state.sources.get(source)
-        bridged = self.rng.choice((0, row.expectation)) if row is not None and kind == "lone" else 0
+        rows = self.state.devices if kind == "sensor" else self.state.sources
+        row = rows.get(source)
+        bridged = (
+            self.rng.choice((0, row.expectation)) if row is not None and kind in ("lone", "sensor") else 0
+        )
         return e.SourceReturned(
             source, kind, epoch, TOPIC, at.partition, at.offset, bridged and self._offset(bridged)
         )
@@ -246,13 +253,19 @@ class Chaos:
     def _device(self) -> e.Event:
         one = self.rng.choice
         device, app, index = one(DEVICES), self._app(), one((0, 0, 1, 99_999))
-        match one(("register", "register", "retire", "enable", "bind", "bind", "unbind")):
+        match one(("register", "register", "retire", "enable", "limit", "bind", "bind", "unbind")):
             case "register":
-                return e.DeviceRegistered(self._request(), Device(device, one(("lamp", "x" * 200))))
+                kind, topic = one(("lamp", "probe", "x" * 200)), one(("", "", "yard"))
+                limit_ms = one((0, 0, 5_000, 1))
+                known = Device(device, kind, topic=topic, silence_limit_ms=limit_ms)
+                return e.DeviceRegistered(self._request(), known)
             case "retire":
                 return e.DeviceRetired(self._request(), device)
             case "enable":
                 return e.DeviceEnabled(self._request(), device, enabled=one((True, False)))
+            case "limit":
+                kind, limit_ms = one(("lamp", "lamp", "probe", "")), one((0, 8_000, 30_000, 1))
+                return e.SensorLimitChanged(self._request(), kind, limit_ms)
             case "bind":
                 return e.DeviceBound(self._request(), app, index, device)
             case _:

@@ -85,6 +85,7 @@ def indexes_of(state: State) -> dict[str, Any]:
         "open_nodes": state.open_nodes,
         "open_orders": state.open_orders,
         "bridged": state.bridged,
+        "judged": state.judged,
         "node_of_order": state.node_of_order,
         "orders_of_pool": state.orders_of_pool,
         "order_places": state.order_places,

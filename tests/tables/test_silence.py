@@ -45,7 +45,7 @@ def _found_ms(lines: list[Line]) -> dict[str, int]:
 def test_silence_is_found_by_the_first_tick_over_the_limit() -> None:
     """The first tick more than 10 s of clock after the last beat closes the session, and says by how much."""
     watch = _watch([(100, _report()), *_ticks(10_250)])
-    assert watch.silent == {NODE: Verdict(7, 1, 42, 10_150, 0)}
+    assert watch.silent == {NODE: Verdict(7, 1, 42, 10_150, 0, 10_000)}
 
 
 def test_exactly_the_limit_is_not_over_it() -> None:

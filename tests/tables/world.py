@@ -83,7 +83,7 @@ class World:
 
     def _start_worker(self, *, back_ms: int = 0) -> None:
         self.watcher = Watcher(self.state)
-        self.bridge = Bridge(self.watcher)
+        self.bridge = Bridge(self.watcher, "watchkeep")
         self.outbox = FactOutbox()
         self.timers = Timers(self.state)
         self.state.listeners.clear()
@@ -231,7 +231,7 @@ class World:
         if self.topics_away or not wanted.sources:
             return 0
         counts = {topic: self.topics.get(topic, 0) for topic in wanted.topics}
-        for beat in self.bridge.beats_due(wanted, counts, now_ms=self.now_ms):
+        for beat in self.bridge.beats_due(wanted, counts, now_ms=self.now_ms, clock_ms=self.now_ms):
             self.send(beat.source, beat)
             self.bridge.written(beat)
         return wanted.as_of
