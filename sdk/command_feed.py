@@ -34,6 +34,8 @@ _FETCH_WAIT_MS: Final = 500
 _RETRY_S: Final = 0.3
 #: How long a command waits in one try for the thread to have found the end of the log.
 _ATTACH_WITHIN_S: Final = 3.0
+#: The thread begins this much later than the first command: what it imports would hold up who gave that.
+_LET_GO_S: Final = 0.01
 _ROWS: Final = "commands/"
 _FORGOTTEN: Final = "the platform keeps it no more: its controller was retired, or many newer commands came"
 _ANSWERS: Final = (b"controller.set-requested", b"request.refused")
@@ -100,6 +102,7 @@ class CommandFeed:
     # --- the thread ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        time.sleep(_LET_GO_S)
         from kafka.errors import KafkaError
 
         from sdk.reading_kafka import open_consumer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from typing import Any, Literal
@@ -76,6 +75,8 @@ class Handle:
 
     async def wait_async(self, timeout_s: float | None = None) -> CommandState:
         """`wait` for programs with an event loop."""
+        import asyncio
+
         return await asyncio.to_thread(self.wait, timeout_s)
 
     def result(self) -> Any:

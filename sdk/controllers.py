@@ -22,7 +22,6 @@ A device program answers with `serve`:
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import threading
@@ -107,6 +106,9 @@ async def set_async(
     command: str | None = None,
 ) -> Handle:
     """`set` for programs with an event loop; wait with `await handle.wait_async()`."""
+    # Here and not above: most apps have no event loop, and it takes as long to import as all the rest.
+    import asyncio
+
     # Not held up by a large value either.
     return await asyncio.to_thread(set, controller_idx, value, timeout_s, app=app, command=command)
 

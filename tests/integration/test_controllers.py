@@ -17,11 +17,13 @@ from click.testing import CliRunner
 from cli import main
 from sdk import controllers
 from sdk.contract.codec import encode_request
+from sdk.contract.devices import Device
 from sdk.contract.events import ControllerSetRequested
-from sdk.contract.requests import BindDevice, SetController
+from sdk.contract.requests import BindDevice, RegisterDevice, SetController
 from sdk.contract.specs import AppSpec
 from sdk.controller_errors import CommandRejectedError
 from sdk.sensor_errors import NotBoundError, NotYoursError
+from streams.controller_topics import topic_fault
 from streams.local.rig import Rig
 from tests.integration.checks import check_end
 
@@ -116,6 +118,20 @@ def test_a_command_is_done_or_rejected_and_both_say_so(rig: Rig, tmp_path: Path)
         assert lamp.levels() == [7, 8]
     shown = json.loads(_cli(rig, "show", "lamp", "-o", "json"))
     assert (shown["state"], shown["bound_to"]) == ("done", [f"{APP}[0]"])
+
+
+def test_a_controller_that_a_program_registered_gets_its_topic_from_the_leader(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """Compacted, as the command line makes them; the device waits for it."""
+    with Lamp(rig, "plain", tmp_path) as lamp:
+        rig.ask(RegisterDevice(Device("controller-plain", "lamp")))
+        assert "did it" in _cli(rig, "set", "plain", '{"on": true, "level": 9}')
+        assert lamp.levels() == [9]
+    assert topic_fault(rig.bootstrap, f"{rig.prefix}.controller-plain.v1") == ""
+    assert "is not compacted" in _cli(
+        rig, "register", "odd", "--topic", f"{rig.prefix}.requests.v1", exit_code=1
+    )
 
 
 def test_what_an_app_may_not_set_is_an_error_that_says_which(

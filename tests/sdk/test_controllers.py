@@ -1,5 +1,6 @@
 """Commands of an app: what is sent, how a handle ends, and what a device does with its topic."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -312,3 +313,17 @@ def test_whatever_a_handler_does_becomes_a_report() -> None:
     ]
     assert said[4].outcome == "rejected"
     assert {(it.command, it.log, it.as_of) for it in said} == {("c1", "log-1", 5)}
+
+
+def test_programs_with_an_event_loop_wait_without_holding_it(sent: list[SetController]) -> None:
+    """The same handle, awaited."""
+
+    async def drive() -> str:
+        handle = await controllers.set_async(0, 1, app="a")
+        waiting = asyncio.ensure_future(handle.wait_async())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        handle.end("done")
+        return await waiting
+
+    assert asyncio.run(drive()) == "done"
