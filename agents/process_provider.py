@@ -147,6 +147,15 @@ class ProcessProvider:
         for entry in self._book.entries.values():
             rotate_log(self._directory(entry) / "agent.log")
 
+    def close(self) -> None:
+        """Watch no more; the nodes run on."""
+        for pidfd in self._pidfds.values():
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
+        self._pidfds.clear()
+        for task in self._tasks:
+            task.cancel()
+
     def _directory(self, entry: Entry) -> Path:
         return self._data_dir / "nodes" / entry.node
 

@@ -9,7 +9,7 @@ Rules for every provider; `tests/agents/provider_contract.py` checks them:
 6. `adopt` finds what an earlier provisioner made, half-made leftovers included, each once.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agents.state import Found
@@ -61,4 +61,12 @@ class Provider(Protocol):
 
     async def tidy(self) -> None:
         """Housekeeping, every few seconds."""
+        ...
+
+    def close(self) -> Awaitable[None] | None:
+        """Let go of what watches the nodes and talks about them; the nodes themselves are left as they are.
+
+        Returns:
+            What is to be awaited if letting go takes a while.
+        """
         ...

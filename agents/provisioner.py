@@ -22,6 +22,10 @@ from sdk.contract.topics import Topics
 
 log = logging.getLogger("watchkeep.provisioner")
 
+#: How long a provider may take to let go, s. Letting go of a host that answers takes a fraction of one; a host that
+#: does not must not keep `down` waiting.
+CLOSE_WITHIN_S = 3.0
+
 
 class NodeHands:
     """A provider as the shell wants it."""
@@ -93,9 +97,20 @@ async def run_pool(config: PoolConfig, spawner: Spawner) -> None:
     try:
         await shell.run(link)
     finally:
+        await let_go(provider)
         spawner.close()
         await link.close()
     log.info("%s ends, everything stopped", describe(identity))
+
+
+async def let_go(provider: Provider) -> None:
+    """Close the provider, within a bound: what is not let go of by then ends with this process."""
+    try:
+        closing = provider.close()
+        if closing is not None:
+            await asyncio.wait_for(closing, CLOSE_WITHIN_S)
+    except (OSError, TimeoutError) as error:
+        log.warning("the provider could not be closed: %r", error)
 
 
 def create_provider(config: PoolConfig, spawner: Spawner) -> Provider:

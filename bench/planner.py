@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from sdk.contract.specs import AppSpec
 from sdk.contract.topics import WIDE_PARTITIONS, Topics
 from streams.clients import create_reader
 from streams.commands import CommandError
+from streams.local.looking import Looking
 from streams.local.rig import POOL, Rig
 from streams.settings import Settings
 from tables.state import State, is_hosted
@@ -68,26 +68,18 @@ class Died(NamedTuple):
     placed: int
 
 
-class Peak(threading.Thread):
-    """Looks at the resident memory of a process until told to stop."""
+class Peak(Looking):
+    """Looks at the resident memory of a process."""
 
     def __init__(self, pid: int) -> None:
-        super().__init__(name="peak", daemon=True)
+        super().__init__("peak", _LOOK_EVERY_S)
         self._pid = pid
-        self._over = threading.Event()
+        #: The largest value seen.
         self.mib = 0.0
 
-    def run(self) -> None:
-        """Look."""
-        while not self._over.is_set():
-            self.mib = max(self.mib, resident_mib(self._pid))
-            self._over.wait(_LOOK_EVERY_S)
-
-    def stop(self) -> float:
-        """The largest value seen."""
-        self._over.set()
-        self.join()
-        return self.mib
+    def look(self) -> None:
+        """Keep the larger value."""
+        self.mib = max(self.mib, resident_mib(self._pid))
 
 
 @contextlib.contextmanager
@@ -185,18 +177,17 @@ def _kill(rig: Rig, process: subprocess.Popen[str], nodes: int, say: Say) -> Die
     say(f"{nodes} nodes die")
     pid, since = rig.worker_pid("worker-1"), rig.log.offset + 1
     before = {app: row.generation for app, row in rig.state().apps.items()}
-    peak, began_s = Peak(pid), cpu_s(pid)
-    peak.start()
-    assert process.stdin is not None
-    process.stdin.write(f"kill {nodes}\n")
-    process.stdin.flush()
-    rig.wait(
-        lambda state: _all_moved(state, nodes),
-        within_s=_PLACE_WITHIN_S,
-        what="every app on a node that lives",
-    )
-    took_s = cpu_s(pid) - began_s
-    resident = peak.stop()
+    began_s = cpu_s(pid)
+    with Peak(pid) as peak:
+        assert process.stdin is not None
+        process.stdin.write(f"kill {nodes}\n")
+        process.stdin.flush()
+        rig.wait(
+            lambda state: _all_moved(state, nodes),
+            within_s=_PLACE_WITHIN_S,
+            what="every app on a node that lives",
+        )
+        took_s = cpu_s(pid) - began_s
     placed = [event for _, event in rig.accepted(AppPlaced, since)]
     died_ms = min(
         heard.append_ms
@@ -207,7 +198,7 @@ def _kill(rig: Rig, process: subprocess.Popen[str], nodes: int, say: Say) -> Die
     state = rig.state()
     wanted = {(app, row.generation) for app, row in state.apps.items() if row.generation != before[app]}
     written_ms = asyncio.run(_written_ms(rig.bootstrap, rig.topics, wanted))
-    return Died(written_ms - died_ms, resident, took_s, len(placed))
+    return Died(written_ms - died_ms, peak.mib, took_s, len(placed))
 
 
 def _all_moved(state: State, dead: int) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from streams.local.processes import split_stat
+
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 #: Positions in `/proc/PID/stat`, counted after the name: user and system time.
 _UTIME, _STIME = 11, 12
@@ -48,8 +50,7 @@ def cpu_s(pid: int) -> float:
 
 def read_cpu_ticks(stat: str) -> int:
     """User and system time of a `/proc/PID/stat`, clock ticks."""
-    # The name, in brackets, may hold anything.
-    fields = stat[stat.rindex(")") + 2 :].split()
+    fields = split_stat(stat)
     return int(fields[_UTIME]) + int(fields[_STIME])
 
 

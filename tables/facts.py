@@ -340,10 +340,6 @@ class FactOutbox:
         }
         return ready
 
-    def unsent(self, event_id: str) -> None:
-        """A write that certainly did not happen; the fact may be written again at once."""
-        self._sent_ms.pop(event_id, None)
-
     def read_back(self, event_id: str, *, accepted: bool) -> None:
         """What the fold made of a fact, whoever wrote it."""
         if accepted:

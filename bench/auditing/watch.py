@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from bench.auditing.journal import Journal
 from bench.auditing.victims import agent_pids
+from streams.local.looking import Looking
 from streams.local.processes import MARK_ENV, ProcessId, identify
 from streams.local.rig import Rig
 from streams.local.rig_children import Minded
@@ -16,35 +16,24 @@ from streams.local.rig_children import Minded
 _LOOK_EVERY_S: Final = 0.5
 
 
-class ProcessWatch:
+class ProcessWatch(Looking):
     """A thread that looks; an app's copy is known by the environment it was started with."""
 
     def __init__(self, rig: Rig, journal: Journal) -> None:
+        super().__init__("process watch", _LOOK_EVERY_S)
         self._rig = rig
         self._journal = journal
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="process watch", daemon=True)
         #: What each process is: an environment is read once in its life.
         self._known: dict[ProcessId, tuple[str, int] | None] = {}
         self._codes: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Look no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(_LOOK_EVERY_S):
-            self._look_at_children()
-            self._look_at_copies()
-            for node, pid in agent_pids(self._rig).items():
-                if pid and identify(pid):
-                    self._journal.alive(node, 0, pid)
+    def look(self) -> None:
+        """Write down who lives now."""
+        self._look_at_children()
+        self._look_at_copies()
+        for node, pid in agent_pids(self._rig).items():
+            if pid and identify(pid):
+                self._journal.alive(node, 0, pid)
 
     def _look_at_children(self) -> None:
         kept: dict[str, Minded | None] = {**self._rig.workers, "provisioner": self._rig.provisioner}

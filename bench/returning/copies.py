@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
+from streams.local.looking import Looking
+from streams.local.processes import DEAD, state_of
 from streams.local.rig_children import running_copies
 
 #: Between two looks, s: a tenth of the shortest time that the table speaks of.
@@ -64,44 +64,23 @@ class Lives:
         self._doubled, self._there, self._looked_ms = doubled, there, at_ms
 
 
-class Looking:
-    """Looks at the processes of a rig all the time, in a thread of its own."""
+class CopyLooking(Looking):
+    """Looks at the processes of a rig all the time."""
 
     def __init__(self, mark: str) -> None:
+        super().__init__("looking", LOOK_EVERY_S)
         self.lives = Lives()
         self._mark = mark
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="looking", daemon=True)
 
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Look no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(LOOK_EVERY_S):
-            at_ms = _now_ms()
-            found = [
-                Copy(it.app, it.generation, state == "T")
-                for it in running_copies(self._mark)
-                if (state := state_of(it.pid)) not in "ZX"
-            ]
-            self.lives.look(at_ms, _now_ms(), found)
-
-
-def state_of(pid: int) -> str:
-    """The letter that the kernel gives a process (T: stopped, Z: ended), X if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "X"
-    # The name, in brackets, may hold anything.
-    return stat[stat.rindex(")") + 2]
+    def look(self) -> None:
+        """Take what runs now into account."""
+        at_ms = _now_ms()
+        found = [
+            Copy(it.app, it.generation, state == "T")
+            for it in running_copies(self._mark)
+            if (state := state_of(it.pid)) not in DEAD
+        ]
+        self.lives.look(at_ms, _now_ms(), found)
 
 
 def _now_ms() -> int:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from bench.auditing.peace import unhealed
 from bench.returning.cells import FAULTS, ISOLATIONS, Cell, Fault, Isolation, NewHome, NodeEnd, OldEnd, Policy
-from bench.returning.copies import Lives, Looking
+from bench.returning.copies import CopyLooking, Lives
 from bench.returning.networks import Network
 from sdk.contract.events import AppPlaced, NodeDeclaredDown
 from sdk.contract.requests import ConfigurePool
@@ -106,7 +106,7 @@ class Platform:
         rig = self.rig
         rig.start(workers=1, nodes=NODES, slots=SLOTS, policy={"on_node_failure": self._policy})
         found = []
-        with Looking(rig.mark) as looking:
+        with CopyLooking(rig.mark) as looking:
             self._place_pairs()
             for fault in FAULTS:
                 rig.change_policy(destroy_silent_nodes=fault in _DESTROYED)

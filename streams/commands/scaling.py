@@ -56,7 +56,7 @@ def scaled(state: State, name: str, count: int) -> SpecFile:
     """The copies that an app shall have.
 
     Raises:
-        CommandError: the log knows no copy of it.
+        CommandError: the log knows no copy of it, or its copies could not be told apart.
     """
     bases = (
         [name]
@@ -67,6 +67,11 @@ def scaled(state: State, name: str, count: int) -> SpecFile:
         copies = copies_of(state, base)
         if copies:
             spec = state.apps[copies[0]].spec
+            if spec.beats and count > 1:
+                raise CommandError(
+                    f"{copies[0]} beats into the topic {spec.beats}, in which copies cannot be told apart; "
+                    "allowed: a count of at most 1."
+                )
             specs = [replace(spec, app=f"{base}-{number}") for number in range(1, count + 1)]
             return SpecFile(specs, {base: count})
     raise CommandError(

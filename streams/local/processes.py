@@ -23,6 +23,10 @@ MARK_ENV: Final = "WATCHKEEP_RUN_MARK"
 
 #: Position of the start time in `/proc/PID/stat`, counted after the name: field 22 of the manual is 19 here.
 _START_FIELD: Final = 19
+_STATE: Final = 0
+_PARENT_FIELD: Final = 1
+#: States of a process that has ended.
+DEAD: Final = frozenset("ZXx")
 
 _POLL_S: Final = 0.05
 
@@ -37,15 +41,28 @@ class ProcessId(NamedTuple):
 
 def identify(pid: int) -> ProcessId | None:
     """Return the living process with that pid, None if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # The name, in brackets, may hold anything.
-    fields = stat[stat.rindex(")") + 2 :].split()
-    if fields[0] in "ZX":
+    fields = read_stat(pid)
+    if fields[_STATE] in DEAD:
         return None
     return ProcessId(pid, int(fields[_START_FIELD]))
+
+
+def state_of(pid: int) -> str:
+    """The letter that the kernel gives a process (T: stopped, Z: ended), X if there is none."""
+    return read_stat(pid)[_STATE]
+
+
+def read_stat(pid: int) -> list[str]:
+    """The fields of `/proc/PID/stat` after the name; those of a process that is gone are just `X`."""
+    try:
+        return split_stat(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ["X"]
+
+
+def split_stat(stat: str) -> list[str]:
+    """The fields after the name, which is in brackets and may hold anything, brackets and blanks too."""
+    return stat[stat.rindex(")") + 2 :].split()
 
 
 def is_alive(process: ProcessId) -> bool:
@@ -115,9 +132,8 @@ def _ancestry() -> set[int]:
     pid = os.getpid()
     while pid > 1 and pid not in found:
         found.add(pid)
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
+        fields = read_stat(pid)
+        if fields[_STATE] == "X":
             break
-        pid = int(stat[stat.rindex(")") + 2 :].split()[1])
+        pid = int(fields[_PARENT_FIELD])
     return found

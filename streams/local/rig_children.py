@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
+from streams.local.looking import Looking
 from streams.local.processes import MARK_ENV, ProcessId, find_marked
 
 #: Pause before a dead process is started again. Source: the first pause of `up`; always the first, because a
@@ -144,32 +145,21 @@ def kill_marked(mark: str, *, within_s: float = 10.0) -> list[ProcessId]:
     return left
 
 
-class CopyWatch:
+class CopyWatch(Looking):
     """Looks at the rig's processes all the time and remembers apps of which two generations ran at once."""
 
     def __init__(self, mark: str) -> None:
+        super().__init__("copy watch", _POLL_S)
         self._mark = mark
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="copy watch", daemon=True)
         #: One sentence for each pair seen.
         self.doubles: list[str] = []
 
-    def __enter__(self) -> Self:
-        """Begin to look."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Look no more."""
-        self._over.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._over.wait(_POLL_S):
-            seen: dict[str, set[int]] = {}
-            for copy in running_copies(self._mark):
-                seen.setdefault(copy.app, set()).add(copy.generation)
-            for app, generations in seen.items():
-                sentence = f"{app} ran in generations {sorted(generations)} at once"
-                if len(generations) > 1 and sentence not in self.doubles:
-                    self.doubles.append(sentence)
+    def look(self) -> None:
+        """Remember who runs twice now."""
+        seen: dict[str, set[int]] = {}
+        for copy in running_copies(self._mark):
+            seen.setdefault(copy.app, set()).add(copy.generation)
+        for app, generations in seen.items():
+            sentence = f"{app} ran in generations {sorted(generations)} at once"
+            if len(generations) > 1 and sentence not in self.doubles:
+                self.doubles.append(sentence)

@@ -1,6 +1,7 @@
 """Driver and provider without processes; they pass the contract suites of the real ones."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from agents.driver import OnExit, StartError
 from agents.execution import Execution
@@ -174,6 +175,10 @@ class FakeProvider:
 
     async def tidy(self) -> None:
         """Nothing to tidy."""
+
+    def close(self) -> Awaitable[None] | None:
+        """Nothing is held."""
+        return None
 
     def _end_soon(self, order: int, code: int) -> None:
         asyncio.get_running_loop().call_soon(self._end, order, code)

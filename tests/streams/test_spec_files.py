@@ -168,3 +168,13 @@ def test_scaling_takes_the_spec_of_the_first_copy() -> None:
     assert scaled(state, "application-pump", 3).specs[2].env == {"LEVEL": "3"}
     with pytest.raises(CommandError, match="no app valve-1 to copy"):
         scaled(state, "valve", 1)
+
+
+def test_copies_that_would_share_a_topic_are_not_made() -> None:
+    """What beats into a topic of its own has one copy, as in a file; none and one are allowed."""
+    world = begin()
+    world.ask(RunApp(AppSpec("service-meter-1", ["meter"], beats="of.meters")))
+
+    assert [len(scaled(world.state, "meter", count).specs) for count in (0, 1)] == [0, 1]
+    with pytest.raises(CommandError, match=r"service-meter-1 beats into the topic of\.meters"):
+        scaled(world.state, "meter", 2)

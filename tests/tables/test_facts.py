@@ -180,14 +180,6 @@ def test_follower_leaves_the_leader_a_moment() -> None:
     assert times == [150]
 
 
-def test_unsent_fact_may_be_written_at_once() -> None:
-    """A write that certainly did not happen does not count."""
-    outbox = FactOutbox()
-    outbox.due([_fact(1)], now_ms=0, leads=True)
-    outbox.unsent("fact-1")
-    assert outbox.due([_fact(1)], now_ms=1, leads=True) == [_fact(1)]
-
-
 def test_refused_ids_are_bounded() -> None:
     """No flood of refusals makes the outbox grow without end."""
     outbox = FactOutbox()
