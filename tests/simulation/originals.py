@@ -76,7 +76,7 @@ class Original:
         # A client comes back when it tries again, not when its topic does.
         back_ms = max(self._world.topics_disturbed_at, default=-RECONNECT_MS) + self._reconnect_ms
         if not self.hung and not self._world.topics_cut and self._world.loop.now_ms >= back_ms:
-            self._producer.send((self.topic, 0), None, b'"1"', lambda _: None)
+            self._producer.write((self.topic, 0), b'"1"', at_once=self._world.shortcuts)
 
 
 class Originals:
@@ -100,10 +100,6 @@ class Originals:
         at = bisect.bisect_right(written, before_ms)
         return written[at - 1] if at else 0
 
-    def counts(self, topics: set[str]) -> dict[str, int]:
-        """How many records topics have had."""
-        return {topic: self._world.broker.log(topic).end for topic in topics}
-
 
 class SimBridge:
     """The bridge of one worker."""
@@ -112,7 +108,7 @@ class SimBridge:
         self._worker = worker
         self._bridge = Bridge(worker.watcher, worker.world.topics.prefix)
         self._asks = 0
-        self._is_asking = False
+        self._is_asking = self._forgot = False
         self._pass()
 
     def _pass(self) -> None:
@@ -120,11 +116,18 @@ class SimBridge:
         worker.after(int(PASS_EVERY_S * 1000), self._pass)
         if self._is_asking:
             return
-        wanted = self._bridge.wanted() if worker.planning.leads else None
+        wanted = (
+            self._bridge.wanted()
+            if worker.planning.leads and (worker.state.bridged or worker.state.judged)
+            else None
+        )
         if wanted is None or not wanted.sources:
-            self._bridge.forget()
-            worker.ticker.note_bridged(0, 0)
+            if not self._forgot:
+                self._forgot = True
+                self._bridge.forget()
+                worker.ticker.note_bridged(0, 0)
             return
+        self._forgot = False
         self._asks += 1
         self._is_asking = True
         began_ms, asked = worker.mono_ms, self._asks
@@ -134,7 +137,7 @@ class SimBridge:
         def arrive() -> None:
             if worker.machine.is_cut or not worker.world.broker_up or worker.world.topics_cut:
                 return
-            counts = worker.world.originals.counts(wanted.topics)
+            counts = worker.world.counts(wanted.topics)
             worker.after(broker.latency(), partial(self._take, asked, wanted, counts, began_ms))
 
         worker.loop.after(broker.latency(), arrive)
