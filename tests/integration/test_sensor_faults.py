@@ -141,8 +141,13 @@ def test_a_thousand_sensors_of_an_app_are_read_by_one_consumer_in_one_thread(rig
 
     rig.ask(LimitSensors("probe", 30_000))
     rig.wait(lambda state: len(state.judged) == MANY or None, what="all judged")
-    _say(rig, 7, "once more")
-    rig.wait(lambda state: state.devices["sensor-7"].seen >= 0 or None, within_s=30, what="a value seen")
+
+    def is_heard() -> bool:
+        # What it said before the worker counted for the first time is no beat.
+        _say(rig, 7, "once more")
+        return rig.state().devices["sensor-7"].seen >= 0
+
+    _until(is_heard)
     rig.ask(LimitSensors("probe", 0))
 
 
