@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from kafka import KafkaProducer
+from sdk.kafka_clients import create_producer
 
 #: Patience with one request and with one record. Source: DESIGN 6.
 REQUEST_MS = 3_000
@@ -44,7 +44,7 @@ class KafkaPost:
     def _new_producer(self) -> Any:
         # Its own lines tell of each retry; ours of each outage.
         logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
-        return KafkaProducer(
+        return create_producer(
             bootstrap_servers=self._bootstrap.split(","),
             client_id=self._client_id,
             api_version=(2, 6),

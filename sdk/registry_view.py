@@ -72,6 +72,10 @@ class RegistryView:
             # Written by a platform newer than this program; what it does not understand it does not have.
             rows.pop(name, None)
 
+    def knows(self, app: str) -> bool:
+        """Whether there is an app of this name."""
+        return app in self._apps
+
     def bound(self, app: str, index: int) -> Bound:
         """The sensor that an app has at an index.
 

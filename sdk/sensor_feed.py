@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
+from sdk.clock import monotonic_s
 from sdk.contract.topics import Topics
 from sdk.reading_kafka import ASK_WITHIN_MS, open_consumer
 from sdk.registry_view import RegistryView
@@ -95,7 +96,7 @@ class SensorFeed:
     @property
     def is_away(self) -> bool:
         """Whether Kafka has not answered lately."""
-        return time.monotonic() - self._heard_s > AWAY_AFTER_S
+        return monotonic_s() - self._heard_s > AWAY_AFTER_S
 
     def close(self) -> None:
         """Follow nothing more."""
@@ -130,22 +131,22 @@ class SensorFeed:
 
     def _follow_with(self, consumer: Any) -> None:
         self._assign(consumer, list(self._tables), from_end=False)
-        looked_s = time.monotonic()
+        looked_s = monotonic_s()
         while not self._over:
             for place, records in consumer.poll(timeout_ms=_POLL_MS).items():
-                self._heard_s = time.monotonic()
+                self._heard_s = monotonic_s()
                 self._take(place, records)
                 if place in self._pending:
                     self._next[place] = records[-1].offset + 1
             self._note_read(consumer)
             new = self._wanted() - self._begun
-            is_due = time.monotonic() - looked_s >= _LOOK_EVERY_S
+            is_due = monotonic_s() - looked_s >= _LOOK_EVERY_S
             if self.is_registry_read and (new - self.missing or (new and is_due)):
                 self._begin(consumer, new)
             if is_due:
-                looked_s = time.monotonic()
+                looked_s = monotonic_s()
                 consumer.end_offsets([next(iter(self._tables))], timeout_ms=ASK_WITHIN_MS)
-                self._heard_s = time.monotonic()
+                self._heard_s = monotonic_s()
 
     def _wanted(self) -> set[str]:
         """The topics of all sensors of the apps that somebody asked about; made anew only when something changed."""
@@ -181,7 +182,7 @@ class SensorFeed:
             consumer.seek(place, begin)
             self._next[place] = begin
         self._pending.update(ends)
-        self._heard_s = time.monotonic()
+        self._heard_s = monotonic_s()
 
     def _note_read(self, consumer: Any) -> None:
         """Which topics have been read to what was their end."""

@@ -1,10 +1,10 @@
 """Rows of several sensors as they come, or as of a past time, read by one consumer. Shell of the SDK."""
 
-import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from sdk import clock
 from sdk.joining import Joined, Joiner
 from sdk.sensor_items import SensorItems, check_count
 from sdk.sensor_records import Refused, SensorRecords, Span
@@ -101,7 +101,7 @@ class SensorJoin(SensorItems[Joined]):
 
 
 def _now_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
+    return int(clock.monotonic_s() * 1000)
 
 
 def _earlier(since: float | datetime | None, by_s: float) -> float | datetime | None:
@@ -117,4 +117,4 @@ def _ms_of(since: float | datetime | None) -> int:
         return 0
     if isinstance(since, datetime):
         return int(since.timestamp() * 1000)
-    return int((time.time() - since) * 1000)
+    return clock.now_ms() - int(since * 1000)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kafka import TopicPartition
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 
+from sdk.clock import now_ms
 from sdk.points import Point
 from sdk.reading_kafka import ASK_WITHIN_MS, open_consumer
 from sdk.sensor_errors import SensorUnreachableError
@@ -201,4 +202,4 @@ def _ms_of(when: float | datetime) -> int:
     """A time, or so many seconds ago, as ms UTC."""
     if isinstance(when, datetime):
         return int(when.timestamp() * 1000)
-    return int((time.time() - when) * 1000)
+    return now_ms() - int(when * 1000)

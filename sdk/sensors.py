@@ -20,11 +20,11 @@ where it stopped.
 import asyncio
 import os
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from sdk.clock import now_ms
 from sdk.contract.ids import complete_app
 from sdk.joining import Joined
 from sdk.registry_view import Bound
@@ -90,7 +90,7 @@ def read(sensor_idx: int, *, app: str | None = None) -> Reading:
     if sample is None:
         known = bound.topic in feed.followed and not feed.is_away
         return Reading(None, 0, 0, "no-value-yet" if known else "unreachable", -1)
-    age_ms = max(0, time.time_ns() // 1_000_000 - sample.at_ms)
+    age_ms = max(0, now_ms() - sample.at_ms)
     is_live = bound.enabled and age_ms <= bound.live_ms and not feed.is_away
     return Reading(sample.value, sample.at_ms, age_ms, "live" if is_live else "stale", sample.offset)
 
