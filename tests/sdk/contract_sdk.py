@@ -20,7 +20,7 @@ from sdk.sensor_errors import NotBoundError, NotYoursError, UnknownAppError
 class World(Protocol):
     """A platform as the contract needs it. Names are fresh in each test."""
 
-    def sensor(self, name: str, *, app: str, index: int) -> Callable[[bytes], None]:
+    def sensor(self, name: str, *, app: str, index: int) -> Callable[[bytes], object]:
         """Register and bind one; what writes to it is returned."""
 
     def controller(self, name: str, handler: Callable[[Any], Any] | None, *, app: str, index: int) -> None:

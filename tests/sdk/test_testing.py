@@ -22,7 +22,7 @@ class MemoryWorld:
     def __init__(self, platform: testing.Platform) -> None:
         self._platform = platform
 
-    def sensor(self, name: str, *, app: str, index: int) -> Callable[[bytes], None]:
+    def sensor(self, name: str, *, app: str, index: int) -> Callable[[bytes], object]:
         """Register and bind."""
         sensor = self._platform.sensor(name)
         self._platform.bind(app, index, sensor)
