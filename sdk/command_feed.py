@@ -128,8 +128,12 @@ class CommandFeed:
     def _is_done(self) -> bool:
         """Whether the thread is to end; then it is not this feed's any more."""
         with self._changed:
-            for command, handles in list(self._open.items()):
-                if all(handle.state != "pending" for handle in handles):
+            followed = [(command, list(handles)) for command, handles in self._open.items()]
+        # Asked without the lock: who sets a controller must not wait for a look at many handles.
+        ended = [(command, them) for command, them in followed if all(it.state != "pending" for it in them)]
+        with self._changed:
+            for command, handles in ended:
+                if self._open.get(command) == handles:
                     del self._open[command]
                     self._admitted.discard(command)
             now_s = time.monotonic()

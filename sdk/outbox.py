@@ -93,6 +93,8 @@ class Outbox:
         self._slots: dict[Hashable, Letter] = {}
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        #: The same for the thread between two tries: who puts a letter in must not wake it, or would wait for it.
+        self._closing = threading.Event()
         self._is_lost = False
         #: Letters pushed out of the full buffer since the start.
         self.dropped = 0
@@ -127,7 +129,8 @@ class Outbox:
             if letter.slot is not None:
                 self._slots[letter.slot] = letter
             self._start()
-            self._changed.notify_all()
+            if self._under_way is None:
+                self._changed.notify_all()
         if pushed_out is not None:
             _end(pushed_out, "dropped")
 
@@ -141,6 +144,7 @@ class Outbox:
         delivered = self.flush(within_s)
         with self._changed:
             self._is_closing = True
+            self._closing.set()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(1.0)
@@ -207,8 +211,7 @@ class Outbox:
         return None
 
     def _pause(self, for_s: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closing, for_s)
+        self._closing.wait(for_s)
 
     def _note_lost(self, error: Exception) -> None:
         if not self._is_lost:

@@ -97,7 +97,9 @@ def _text(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionD
         else:
             in_part = in_part and not line.strip()
             lines.append(line)
-    return textwrap.dedent("\n".join(lines)).rstrip() + "\n"
+    # Named without arguments, so not as something to be typed.
+    text = re.sub(r"`python (cli\.py \w+ \w+)`", r"`\1`", "\n".join(lines))
+    return textwrap.dedent(text).rstrip() + "\n"
 
 
 def _is_private(name: str) -> bool:
