@@ -22,6 +22,7 @@ A device program answers with `serve`:
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -50,6 +51,10 @@ __all__ = ["CommandState", "Handle", "Rejected", "close", "configure", "dropped"
 
 #: How long a command may wait for its device: a device program that is started again and some.
 TIMEOUT_S: Final = 30.0
+
+#: Ids of commands of this process: drawn once, because to draw lets other threads in, for up to 5 ms.
+_drawn = uuid.uuid4().hex
+_numbers = itertools.count(1)
 
 _lock = threading.Lock()
 _ways: dict[tuple[str, str], _Way] = {}
@@ -117,7 +122,7 @@ def set_by_id(controller: str, value: Any, timeout_s: float = TIMEOUT_S) -> Hand
     """What a person wants of a controller, by its id (`controller-...`); for the command line."""
     check_for_ms(round(timeout_s * 1000))
     wish = SetController(_text(value), round(timeout_s * 1000), controller=controller)
-    return _send(wish, str(uuid.uuid4()), timeout_s)
+    return _send(wish, _command_id("", None), timeout_s)
 
 
 def configure(*, size: int = SIZE, when_full: WhenFull = "drop-oldest") -> None:
@@ -147,6 +152,15 @@ def close(within_s: float = 5.0) -> None:
     for way in ways:
         way.outbox.close(within_s)
         way.feed.close()
+
+
+def _draw_again() -> None:
+    """In a forked child: the parent's ids are the parent's."""
+    global _drawn  # noqa: PLW0603  # one for the process
+    _drawn = uuid.uuid4().hex
+
+
+os.register_at_fork(after_in_child=_draw_again)
 
 
 def _send(wish: SetController, command: str, timeout_s: float) -> Handle:
@@ -214,7 +228,7 @@ def _asker(app: str | None) -> tuple[str, int]:
 
 def _command_id(app: str, command: str | None) -> str:
     if command is None:
-        return str(uuid.uuid4())
+        return f"{_drawn}-{next(_numbers)}"
     if not 1 <= len(command) <= COMMAND_LENGTH_MAX or not command.isprintable():
         raise ValueError(f"command: {command!r:.60} must be 1 to {COMMAND_LENGTH_MAX} printable letters")
     return f"{app}/{command}"
