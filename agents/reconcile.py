@@ -82,7 +82,8 @@ def _restart_parked_nodes(turn: Turn) -> None:
 def _compare(turn: Turn, thing: Thing, order: AppOrder | NodeOrder | None) -> None:
     """Bring one known thing to its orders, or to its end if there are none."""
     if order is not None and epoch_of(order) == thing.epoch:
-        turn.change(thing.key, order=order)
+        if thing.order is not order:
+            turn.change(thing.key, order=order)
         if isinstance(order, AppOrder) and order.kill and thing.is_alive:
             turn.kill(thing.key)
         return

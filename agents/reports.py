@@ -1,5 +1,7 @@
 """What a report says and when it is due. Pure core of the agents."""
 
+from functools import lru_cache
+
 from agents.ages import age_of
 from agents.state import REPORT_EVERY_MS, REPORT_GAP_MS, REPORT_JITTER, State
 from agents.turn import Turn
@@ -14,8 +16,14 @@ def next_report_at(state: State) -> int:
     """When the next report is due: soon after a change, else after the usual time with its jitter."""
     if state.is_changed:
         return state.reported_at_ms + REPORT_GAP_MS
-    swing = 2 * derive_fraction(state.identity.reporter, state.number) - 1
-    return state.reported_at_ms + round(REPORT_EVERY_MS * (1 + REPORT_JITTER * swing))
+    return state.reported_at_ms + _pause_after(state.identity.reporter, state.number)
+
+
+@lru_cache(maxsize=64)
+def _pause_after(reporter: str, number: int) -> int:
+    """The usual time after a report, ms, with its jitter; asked for in each turn until the next report."""
+    swing = 2 * derive_fraction(reporter, number) - 1
+    return round(REPORT_EVERY_MS * (1 + REPORT_JITTER * swing))
 
 
 def compose_report(turn: Turn) -> Report | PoolReport:

@@ -1,6 +1,5 @@
 """One turn of the runner: a copy of the state, and the instructions so far. Pure core of the agents."""
 
-import copy
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ class Turn:
     """The working copy that the rules of one turn write to."""
 
     def __init__(self, state: State, now_ms: int) -> None:
-        self.state = copy.copy(state)
+        self.state = msgspec.structs.replace(state)
         self.state.things = dict(state.things)
         self.now_ms = now_ms
         self.out: list[Instruction] = []

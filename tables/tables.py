@@ -30,52 +30,26 @@ class Tables:
     """Every table by its name; only `State` changes them."""
 
     def __init__(self) -> None:
+        #: Every table under its name. The dicts are never replaced, so the attributes below stay the same ones.
         self.tables: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
-
-    @property
-    def nodes(self) -> dict[str, NodeRow]:
-        """Nodes by id."""
-        return cast("dict[str, NodeRow]", self.tables["nodes"])
-
-    @property
-    def orders(self) -> dict[str, OrderRow]:
-        """Orders to pools by offset, as text."""
-        return cast("dict[str, OrderRow]", self.tables["orders"])
-
-    @property
-    def pools(self) -> dict[str, PoolRow]:
-        """Pools by id."""
-        return cast("dict[str, PoolRow]", self.tables["pools"])
-
-    @property
-    def apps(self) -> dict[str, AppRow]:
-        """Apps and services by id."""
-        return cast("dict[str, AppRow]", self.tables["apps"])
-
-    @property
-    def grants(self) -> dict[str, GrantRow]:
-        """Room that is waited for or kept, by the offset of its request, as text."""
-        return cast("dict[str, GrantRow]", self.tables["grants"])
-
-    @property
-    def pauses(self) -> dict[str, PauseRow]:
-        """Pauses of the watch by their subjects."""
-        return cast("dict[str, PauseRow]", self.tables["pauses"])
-
-    @property
-    def sources(self) -> dict[str, SourceRow]:
-        """Lone sources by id."""
-        return cast("dict[str, SourceRow]", self.tables["sources"])
-
-    @property
-    def devices(self) -> dict[str, DeviceRow]:
-        """Sensors and controllers by id."""
-        return cast("dict[str, DeviceRow]", self.tables["devices"])
-
-    @property
-    def bindings(self) -> dict[str, BindingRow]:
-        """Which devices an app has, by app."""
-        return cast("dict[str, BindingRow]", self.tables["bindings"])
+        #: Nodes by id.
+        self.nodes = cast("dict[str, NodeRow]", self.tables["nodes"])
+        #: Orders to pools by offset, as text.
+        self.orders = cast("dict[str, OrderRow]", self.tables["orders"])
+        #: Pools by id.
+        self.pools = cast("dict[str, PoolRow]", self.tables["pools"])
+        #: Apps and services by id.
+        self.apps = cast("dict[str, AppRow]", self.tables["apps"])
+        #: Room that is waited for or kept, by the offset of its request, as text.
+        self.grants = cast("dict[str, GrantRow]", self.tables["grants"])
+        #: Pauses of the watch by their subjects.
+        self.pauses = cast("dict[str, PauseRow]", self.tables["pauses"])
+        #: Lone sources by id.
+        self.sources = cast("dict[str, SourceRow]", self.tables["sources"])
+        #: Sensors and controllers by id.
+        self.devices = cast("dict[str, DeviceRow]", self.tables["devices"])
+        #: Which devices an app has, by app.
+        self.bindings = cast("dict[str, BindingRow]", self.tables["bindings"])
 
     @property
     def policy(self) -> Policy:
@@ -85,15 +59,14 @@ class Tables:
     @property
     def policy_row(self) -> PolicyRow:
         """The policy in force, with its offset."""
-        row = self.tables["policy"].get(ONLY)
-        return _BUILT_IN if row is None else cast("PolicyRow", row)
+        return self.tables["policy"].get(ONLY, _BUILT_IN)  # type: ignore[return-value]  # the table has no others
 
     @property
     def term(self) -> TermRow:
         """The planner in force."""
-        return cast("TermRow", self.tables["term"].get(ONLY, _NO_TERM))
+        return self.tables["term"].get(ONLY, _NO_TERM)  # type: ignore[return-value]  # see above
 
     @property
     def brake(self) -> BrakeRow:
         """The brake."""
-        return cast("BrakeRow", self.tables["brake"].get(ONLY, _BRAKE_OFF))
+        return self.tables["brake"].get(ONLY, _BRAKE_OFF)  # type: ignore[return-value]  # see above

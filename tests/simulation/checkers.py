@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from agents.state import State as AgentState
 from sdk.contract import events as e
-from sdk.contract.codec import DecodeError, Recorded, decode_event
+from sdk.contract.codec import DecodeError, Recorded
 from tables.decide import decide
 from tables.fold import Meta, Outcome, fold
 from tables.state import State, holds_slot, is_hosted
@@ -73,7 +73,7 @@ class Checks(LogRules, Truth):
     def appended(self, record: Record) -> None:
         """Fold a record of the log and judge it."""
         try:
-            said: Recorded | DecodeError = decode_event(record.value)
+            said: Recorded | DecodeError = self.world.decoding.decode_event(record.value)
         except DecodeError as error:
             said = error
         before = self._judge_claims(said)

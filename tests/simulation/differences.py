@@ -1,8 +1,9 @@
 """What a checker found, and how two states or two orders are told apart."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sdk.contract.codec import DecodeError, decode_event
+from sdk.contract.codec import DecodeError, Recorded, decode_event
 from tables.fold import Meta
 from tables.rows import Row
 from tables.state import State
@@ -39,11 +40,11 @@ def is_registered(node: "Node", registration: int) -> bool:
     return agent is not None and agent.state.is_registered and agent.state.registration == registration
 
 
-def said_of(record: Record) -> Said:
+def said_of(record: Record, decode: Callable[[bytes | None], Recorded] = decode_event) -> Said:
     """A record of the simulated log, decoded."""
     meta = Meta(record.offset, record.timestamp)
     try:
-        return Said(decode_event(record.value), meta)
+        return Said(decode(record.value), meta)
     except DecodeError as error:
         return Said(error, meta)
 

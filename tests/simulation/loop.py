@@ -1,8 +1,8 @@
 """Virtual time: a heap of what happens next, and processes that can be paused and killed. Part of the simulator."""
 
-import heapq
 from collections.abc import Callable
 from functools import cached_property
+from heapq import heappop, heappush
 from random import Random
 
 Work = Callable[[], None]
@@ -19,22 +19,20 @@ class Loop:
         self.seed = seed
         #: Chance of the world (latencies, drawn ids); the nemesis has its own.
         self.chance = Random(seed)
-        self._heap: list[tuple[int, int, Process | None, Work]] = []
-        self._count = 0
+        self.heap: list[tuple[int, int, Process | None, Work]] = []
+        self.count = 0
         #: Whose code runs now; what happens outside of processes leaves it as it is.
         self.running: Process | None = None
 
     def after(self, delay_ms: int, work: Work, process: "Process | None" = None) -> None:
         """Do `work` later, of a process if it still lives then."""
-        self._count = count = self._count + 1
-        heapq.heappush(
-            self._heap, (self.now_ms + delay_ms if delay_ms > 0 else self.now_ms, count, process, work)
-        )
+        self.count = count = self.count + 1
+        heappush(self.heap, (self.now_ms + delay_ms if delay_ms > 0 else self.now_ms, count, process, work))
 
     def run_until(self, end_ms: int) -> None:
         """Let time pass, up to a moment that is not in the past."""
         assert end_ms >= self.now_ms
-        heap, pop = self._heap, heapq.heappop
+        heap, pop = self.heap, heappop
         while heap and heap[0][0] <= end_ms:
             self.now_ms, _, process, work = pop(heap)
             if process is None:
@@ -63,7 +61,7 @@ class Machine:
         self.drift = 1.0 + loop.chance.uniform(-0.005, 0.005)
         #: Processes that count turns instead of taking them: they settle before its clock jumps.
         self.residents: list[Process] = []
-        self._jumped_ms = 0
+        self.jump_ms = 0
         #: How far its wall clock was set either way, ms.
         self.wall_shift_ms = 0
         #: Nothing gets from here to the broker, or from the broker to here.
@@ -73,22 +71,22 @@ class Machine:
     @property
     def mono_ms(self) -> float:
         """Its monotonic clock."""
-        return 1e6 + (self.loop.now_ms - BEGIN_MS) * self.drift + self._jumped_ms
+        return 1e6 + (self.loop.now_ms - BEGIN_MS) * self.drift + self.jump_ms
 
     def mono_s_at(self, at_ms: int) -> float:
         """The same in s as it was or will be at this true time, without jumps to come."""
-        return (1e6 + (at_ms - BEGIN_MS) * self.drift + self._jumped_ms) / 1000
+        return (1e6 + (at_ms - BEGIN_MS) * self.drift + self.jump_ms) / 1000
 
     @property
     def jumped_ms(self) -> int:
         """How far its monotonic clock has jumped ahead, ms."""
-        return self._jumped_ms
+        return self.jump_ms
 
     @jumped_ms.setter
     def jumped_ms(self, jumped_ms: int) -> None:
         for process in self.residents:
             process.settle()
-        self._jumped_ms = jumped_ms
+        self.jump_ms = jumped_ms
 
     @property
     def wall_ms(self) -> int:
@@ -118,8 +116,10 @@ class Process:
         return Random(f"{self.loop.seed}/{self.name}/{self.loop.now_ms}")
 
     def after(self, delay_ms: int, work: Work) -> None:
-        """Do `work` later, if it still lives then."""
-        self.loop.after(delay_ms, work, self)
+        """Do `work` later, if it still lives then: `Loop.after` without the detour, for most comes this way."""
+        loop = self.loop
+        loop.count = count = loop.count + 1
+        heappush(loop.heap, (loop.now_ms + delay_ms if delay_ms > 0 else loop.now_ms, count, self, work))
 
     def run(self, work: Work) -> None:
         """Do `work` now, or when it is continued."""

@@ -129,7 +129,7 @@ def _view_fault(world: "World", *, complete: bool) -> str:
     comparison = Comparison(views, end=log.end)
     comparison.passed()
     for record in log.records:
-        fold_said(comparison.state, said_of(record))
+        fold_said(comparison.state, said_of(record, world.decoding.decode_event))
         comparison.passed()
     found = comparison.finish()
     if not complete and views.progress < 0:

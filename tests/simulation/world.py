@@ -12,6 +12,7 @@ from typing import NamedTuple
 import streams.core.admission as admission_module
 import streams.core.monotonic as monotonic_module
 import streams.core.planning as planning_module
+import streams.core.round as round_module
 import tables.watcher as watcher_module
 import tests.simulation.workers as workers_module
 from agents.inputs import StopAsked
@@ -25,6 +26,7 @@ from tables.facts import FactOutbox
 from tables.state import State
 from tables.witness import Witness
 from tests.simulation.checkers import Checks
+from tests.simulation.decoding import Decoding
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
@@ -76,7 +78,9 @@ class World:
         self.broker.on_append = self._appended
         self.broker.on_turn = self._settle_workers
         self.topics = Topics("watchkeep")
+        self._events_topic, self._heartbeats_topic = self.topics.events, self.topics.heartbeats
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
+        self.decoding = Decoding()
         self.checks = Checks(self, seed)
         self.broker.on_ack = self.checks.heard_of
         self.broker.quiet_topic, self.broker.news_of = self.topics.heartbeats, News(self).take
@@ -124,14 +128,15 @@ class World:
         return self.spawn_fail_share > 0 and self.loop.chance.random() < self.spawn_fail_share
 
     def _appended(self, record: Record) -> None:
-        if record.topic == self.topics.events:
-            self.checks.appended(record)
-        elif record.topic == self.topics.heartbeats:
+        if record.topic == self._heartbeats_topic:
             self.checks.heartbeats.take(record)
+        elif record.topic == self._events_topic:
+            self.checks.appended(record)
         else:
             self.originals.note(record)
-        for look in list(self.onlookers):
-            look(record)
+        if self.onlookers:
+            for look in list(self.onlookers):
+                look(record)
 
     def _settle_workers(self) -> None:
         for worker in self.workers.values():
@@ -321,6 +326,7 @@ def simulated_shell(world: World) -> Iterator[None]:
         (planning_module, "time", SHELL_TIME),
         (planning_module, "random", SHELL_TIME),
         (planning_module, "decide", judged),
+        (round_module, "decode_event", world.decoding.decode_event),
         (monotonic_module, "now_ms", SHELL_TIME.now_ms),
         # So few that they are forgotten: then a fact is written and refused once more.
         (FactOutbox, "REFUSED_MAX", 8),
