@@ -244,6 +244,15 @@ class Producer:
         self._plan()
         self._broker.on_send(self._process, place)
 
+    def write(self, place: Place, value: Any, *, at_once: bool) -> None:
+        """Send a record whose outcome nobody waits for; `at_once` if nothing can hold it up."""
+        machine = self._process.machine
+        is_free = not (self._queues or self._busy or machine.cut_up or machine.cut_down)
+        if at_once and is_free and self._broker.is_calm:
+            self._broker.append(place, [(None, value)])
+        else:
+            self.send(place, None, value, lambda _: None)
+
     @property
     def queued(self) -> int:
         """Records that wait."""

@@ -55,7 +55,10 @@ class Agent(Process):
         self.finished = False
         self.state = first_state(identity, hands.image, hands.adopt(self))
         self.link = Link(self)
-        self.after(TOPICS_EVERY_MS, self._ask_topics)
+        #: The topics that apps here beat into; counted at a beat of its own from the start on, if there are any.
+        self._topics: frozenset[str] = frozenset()
+        self._is_counting = False
+        self._began_ms = self.loop.now_ms
         self.feed(i.ClaimDrawn(world.draw("claim")))
 
     def kill(self) -> None:
@@ -78,7 +81,7 @@ class Agent(Process):
     def feed(self, item: i.Input) -> None:
         """Hand in what happened."""
         if self.rest is not None:
-            if isinstance(item, i.Beaten):
+            if self.rest.takes(item):
                 self.rest.hear(item)
                 return
             self.wake()
@@ -119,20 +122,33 @@ class Agent(Process):
         """Kafka has a record."""
         self.feed(i.Acknowledged(record.number, not isinstance(record, Hello)))
 
+    def _look_for_topics(self) -> None:
+        """New orders: perhaps there are topics to be counted."""
+        self._topics = topics_wanted(self.state)
+        if self._topics and not self._is_counting:
+            self._is_counting = True
+            passed_ms = (self.loop.now_ms - self._began_ms) % TOPICS_EVERY_MS
+            self.after(TOPICS_EVERY_MS - passed_ms, self._ask_topics)
+
     def _ask_topics(self) -> None:
         """Count the records of the topics that apps here beat into, as `agents.topic_reader` does."""
+        if not self._topics:
+            self._is_counting = False
+            return
         self.after(TOPICS_EVERY_MS, self._ask_topics)
-        wanted, broker = topics_wanted(self.state), self.world.broker
-        if not wanted:
+        world, wanted = self.world, self._topics
+        if self.rest is not None and self.is_heard_at_once:
+            if not world.topics_cut:
+                self.feed(i.TopicsRead(world.counts(wanted)))
             return
 
         def arrive() -> None:
-            if self.machine.is_cut or not self.world.broker_up or self.world.topics_cut:
+            if self.machine.is_cut or not world.broker_up or world.topics_cut:
                 return
-            counts = {topic: broker.log(topic).end for topic in wanted}
-            self.after(broker.latency(), lambda: self.feed(i.TopicsRead(counts)))
+            counts = world.counts(wanted)
+            self.after(world.broker.latency(), lambda: self.feed(i.TopicsRead(counts)))
 
-        self.loop.after(broker.latency(), arrive)
+        self.loop.after(world.broker.latency(), arrive)
 
     def _plan_turn(self) -> None:
         if not self._is_due:
@@ -150,6 +166,8 @@ class Agent(Process):
         before = self.state
         self.state, todo = advance(self.state, self.clock.now_ms, given)
         self.world.checks.agent_turned(self, before, self.state)
+        if self.state.orders is not before.orders:
+            self._look_for_topics()
         for instruction in todo:
             self._carry_out(instruction)
         self._timer += 1
@@ -267,7 +285,7 @@ class Copy(Process):
         if self._producer is not None:
             self.after(BEAT_EVERY_MS, self._beat)
             if not self.node.world.topics_cut:
-                self._producer.send((self.topic, 0), None, b"HeartBeat", lambda _: None)
+                self._producer.write((self.topic, 0), b"HeartBeat", at_once=self.node.world.shortcuts)
             return
         agent = self.node.agent
         if agent is None or not agent.alive or agent.paused:

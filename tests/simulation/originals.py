@@ -76,7 +76,7 @@ class Original:
         # A client comes back when it tries again, not when its topic does.
         back_ms = max(self._world.topics_disturbed_at, default=-RECONNECT_MS) + self._reconnect_ms
         if not self.hung and not self._world.topics_cut and self._world.loop.now_ms >= back_ms:
-            self._producer.send((self.topic, 0), None, b'"1"', lambda _: None)
+            self._producer.write((self.topic, 0), b'"1"', at_once=self._world.shortcuts)
 
 
 class Originals:
@@ -99,10 +99,6 @@ class Originals:
         written = self._written_ms.get(topic, [])
         at = bisect.bisect_right(written, before_ms)
         return written[at - 1] if at else 0
-
-    def counts(self, topics: set[str]) -> dict[str, int]:
-        """How many records topics have had."""
-        return {topic: self._world.broker.log(topic).end for topic in topics}
 
 
 class SimBridge:
@@ -134,7 +130,7 @@ class SimBridge:
         def arrive() -> None:
             if worker.machine.is_cut or not worker.world.broker_up or worker.world.topics_cut:
                 return
-            counts = worker.world.originals.counts(wanted.topics)
+            counts = worker.world.counts(wanted.topics)
             worker.after(broker.latency(), partial(self._take, asked, wanted, counts, began_ms))
 
         worker.loop.after(broker.latency(), arrive)

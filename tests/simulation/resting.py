@@ -7,7 +7,6 @@ report goes straight to the partition. Whatever else happens wakes it first; the
 `tests/simulation/test_shortcuts.py` compares both ways record by record.
 """
 
-import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from msgspec.structs import replace
 
 from agents import inputs as i
 from agents.reports import compose_report, next_report_at
-from agents.state import READ_AGAIN_AFTER_MS, State, isolated_after_ms
+from agents.state import READ_AGAIN_AFTER_MS, UNREAD_MS, State, isolated_after_ms
 from agents.turn import Turn
 from sdk.contract.heartbeats import PoolReport, Report
 from sdk.contract.orders import NodeOrders
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 PULSE_MS = 500
 #: Nothing else may come due within this of the next report, ms; else every turn is taken.
 CLEAR_MS = 600
+#: What the clock of a machine can be ahead of true time within such a gap, and some, ms.
+GAP_MS = 50
 
 
 def steady_until(state: State) -> int:
@@ -38,8 +39,8 @@ def steady_until(state: State) -> int:
     for thing in state.things.values():
         if thing.kill_at_ms is not None or thing.killed or thing.late or thing.forget or thing.parked:
             return 0
-        if thing.topic:
-            return 0  # Its topic is read all the time.
+        if thing.topic and thing.count < 0:
+            return 0  # Its topic was never looked at.
         if thing.status != "running" and not (is_pool and thing.status == "starting"):
             return 0
     due = next_report_at(state)
@@ -65,14 +66,24 @@ class Rest:
         self._due = due
         self._next_ms = 0
         self._plan()
-        #: Beats that came since, with their time.
-        self._beats: list[tuple[int, i.Beaten]] = []
+        #: Beats and counts of topics that came since, with their time.
+        self._beats: list[tuple[int, i.Beaten | i.TopicsRead]] = []
+        #: True time at which topics were read last.
+        self._read_ms = self._loop.now_ms - agent.clock.now_ms + agent.state.topics_read_ms
         self._timer = 0
         self._looks_ms = 0
         self._wait()
 
-    def hear(self, beat: i.Beaten) -> None:
-        """An app beat."""
+    def takes(self, item: i.Input) -> bool:
+        """Whether an input goes without saying here: each beat does, and topics that were read without a gap."""
+        if isinstance(item, i.TopicsRead):
+            return self._loop.now_ms - self._read_ms < UNREAD_MS - GAP_MS
+        return isinstance(item, i.Beaten)
+
+    def hear(self, beat: i.Beaten | i.TopicsRead) -> None:
+        """An app beat, or topics were read."""
+        if isinstance(beat, i.TopicsRead):
+            self._read_ms = self._loop.now_ms
         self._beats.append((self._loop.now_ms, beat))
         if self._loop.now_ms >= self._looks_ms:
             # The turn of this beat may be the one that reports.
@@ -92,6 +103,8 @@ class Rest:
         mono_s, clock = self._agent.home.mono_s_at, self._agent.clock
         last_s, now_ms, at, turn_ms = clock._last_s, clock._now_ms, 0, self._turned_ms
         changed: dict[str, int] = {}
+        counted = {thing.key: thing.count for thing in self._agent.state.things.values() if thing.topic}
+        read: tuple[int, i.TopicsRead] | None = None
         is_due = False
         while not is_due:
             if min(beat_ms, next_ms) > until_ms:
@@ -102,7 +115,12 @@ class Rest:
             now_ms += (turned_s - last_s) * 1000
             last_s, clock_ms = turned_s, int(now_ms)
             while beat_ms == turn_ms:
-                changed[beats[at][1].key] = clock_ms
+                item = beats[at][1]
+                if isinstance(item, i.TopicsRead):
+                    read = clock_ms, item
+                    self._count(item.counts, clock_ms, counted, changed)
+                elif item.key not in counted:
+                    changed[item.key] = clock_ms
                 at += 1
                 beat_ms = beats[at][0] if at < len(beats) else until_ms + 1
             is_due = clock_ms >= due
@@ -111,16 +129,35 @@ class Rest:
         self._turned_ms, self._next_ms = turn_ms, next_ms
         if at:
             del beats[:at]
-        if changed:
-            state = self._agent.state
-            things = dict(state.things)
-            for key, since_ms in changed.items():
-                if (thing := things.get(key)) is not None:
-                    things[key] = replace(thing, since_ms=since_ms)
-            changed_state = copy.copy(state)
-            changed_state.things = things
-            self._agent.change_state(changed_state)
+        if changed or read is not None:
+            self._change(changed, counted, read)
         return is_due
+
+    def _count(
+        self, counts: dict[str, int], clock_ms: int, counted: dict[str, int], changed: dict[str, int]
+    ) -> None:
+        """What `agents.ages.take_topics` makes of topics that were read without a gap."""
+        things = self._agent.state.things
+        for key, before in counted.items():
+            count = counts.get(things[key].topic, -1)
+            if count >= 0:
+                counted[key] = count
+                if count > before:
+                    changed[key] = clock_ms
+
+    def _change(
+        self, changed: dict[str, int], counted: dict[str, int], read: tuple[int, i.TopicsRead] | None
+    ) -> None:
+        """Beats at these times, topics with so many records."""
+        state = replace(self._agent.state)
+        state.things = things = dict(state.things)
+        for key, since_ms in changed.items():
+            if (thing := things.get(key)) is not None:
+                count = counted.get(key, thing.count)
+                things[key] = replace(thing, since_ms=since_ms, settled_ms=0, count=count)
+        if read is not None:
+            state.topics_read_ms, state.counts = read[0], read[1].counts
+        self._agent.change_state(state)
 
     def _wait(self) -> None:
         """Look again when the report can be due: at the earliest if no beat moves the turns before."""

@@ -5,7 +5,7 @@ when) is always recorded.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -137,6 +137,10 @@ class World:
         if self.onlookers:
             for look in list(self.onlookers):
                 look(record)
+
+    def counts(self, topics: Iterable[str]) -> dict[str, int]:
+        """How many records topics have had."""
+        return {topic: self.broker.log(topic).end for topic in topics}
 
     def _settle_workers(self) -> None:
         for worker in self.workers.values():
