@@ -146,11 +146,15 @@ def _hold_back(plan: Plan, row: PoolRow) -> None:
 def _order_nodes(plan: Plan, row: PoolRow) -> None:
     """Order what is missing, ordinary nodes before spares, within what the pool may have in all."""
     state = plan.state
+    awaiting = plan.awaiting.get(row.pool, 0)
+    missing = nodes_lacking(plan, row) - awaiting
+    spares_missing = row.spares - spares_kept(plan, row.pool)
+    if missing <= 0 and spares_missing <= 0:
+        return
     gone = sum(state.nodes[node].pool == row.pool for node in plan.leaving)
     room = nodes_max(state, row) - nodes_in_pool(state, row.pool) + gone
-    awaiting = plan.awaiting.get(row.pool, 0)
-    count = max(0, min(nodes_lacking(plan, row) - awaiting, room))
-    spares = max(0, min(row.spares - spares_kept(plan, row.pool), room - count))
+    count = max(0, min(missing, room))
+    spares = max(0, min(spares_missing, room - count))
     if spares and _is_moving_in(plan, row.pool):
         spares = 0
     if not count + spares:
@@ -222,9 +226,12 @@ def _going(plan: Plan, pool: str, *, spare: bool) -> int:
 
 def nodes_lacking(plan: Plan, row: PoolRow) -> int:
     """Nodes that a pool ought to get: what died is not replaced while the watch over it is paused."""
+    missing = row.nodes - nodes_kept(plan, row.pool)
+    if missing <= 0:
+        return 0
     dead = _dead_nodes(plan, row.pool)
     held = len(dead) - len(_watched(plan, dead))
-    return max(0, row.nodes - nodes_kept(plan, row.pool) - held)
+    return max(0, missing - held)
 
 
 def to_replace(plan: Plan, pool: str) -> list[str]:

@@ -22,8 +22,10 @@ def decide_spares(plan: Plan) -> None:
 
 
 def _take(plan: Plan, row: PoolRow, spares: list[NodeRow]) -> None:
-    fit = [spare for spare in spares if is_takeable(spare) and spare.node not in plan.quarantining]
     lacking = nodes_lacking(plan, row)
+    if not lacking:
+        return
+    fit = [spare for spare in spares if is_takeable(spare) and spare.node not in plan.quarantining]
     heard = {spare.node: plan.witness.confirm_heard(spare.node) for spare in fit}
     ready = [spare for spare in fit if heard[spare.node] is not None][:lacking]
     plan.awaiting[row.pool] = min(lacking - len(ready), sum(fence is None for fence in heard.values()))
@@ -49,7 +51,10 @@ def _retire(plan: Plan, row: PoolRow, spares: list[NodeRow]) -> None:
     living = (state.nodes[node] for node in state.live_nodes.get(row.pool, ()))
     going = sum(node.draining or node.node in plan.leaving for node in living)
     over = nodes_in_pool(state, row.pool) - going - nodes_max(state, row)
+    surplus = max(len(left) - row.spares, over, 0)
+    if not surplus:
+        return
     left.sort(key=lambda spare: (is_takeable(spare), -spare.registration, spare.node))
-    for spare in left[: max(len(left) - row.spares, over, 0)]:
+    for spare in left[:surplus]:
         if not spare.silent:
             plan.add(SpareRetired(**plan.basis, node=spare.node, registration=spare.registration))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHORT_MS = 300
 #: The longest, ms: ticks are remembered until they are read back, 40 of them.
 LONG_MS = 5_000
+#: A worker whose view is not complete looks again after this, ms: as often as if it did not doze.
+VIEWS_MS = 200
 #: The timers' clock moves in such steps meanwhile, ms: those of turns.
 STEP_MS = 200
 
@@ -29,17 +31,24 @@ def doze_ms(worker: "Worker") -> int:
     """How long nothing can happen to this worker after a turn, without news; 0 if it must turn on."""
     if not worker.world.shortcuts or worker.is_busy:
         return 0
+    if worker.views.is_busy:
+        # It waits for rows to come back, which wakes it, or for the time to offer or to count them again.
+        return VIEWS_MS if _calm_ms(worker) >= VIEWS_MS else 0
+    left_ms = _calm_ms(worker)
+    return left_ms if left_ms >= SHORT_MS else 0
+
+
+def _calm_ms(worker: "Worker") -> int:
+    """How long nothing is to be concluded from what was read, at the most `LONG_MS`."""
     watcher = worker.watcher
     if not worker.can_read:
         if any(watcher.is_fresh(partition) for partition in watcher.watches):
             return 0
         # Nothing comes, and of what was read nothing is concluded; it is woken when it can read again.
-        left_ms = min([LONG_MS, *_timers_in_ms(worker)])
-        return left_ms if left_ms >= SHORT_MS else 0
+        return min([LONG_MS, *_timers_in_ms(worker)])
     if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
         return 0
-    left_ms = min(_changes_in_ms(worker), default=LONG_MS)
-    return min(left_ms, LONG_MS) if left_ms >= SHORT_MS else 0
+    return min(LONG_MS, *_changes_in_ms(worker), LONG_MS)
 
 
 def _changes_in_ms(worker: "Worker") -> Iterator[int]:
@@ -61,6 +70,8 @@ def _changes_in_ms(worker: "Worker") -> Iterator[int]:
         )
         if oldest_ms is not None:
             yield watch.deadline(oldest_ms, policy.silence_limit_ms, policy.settling_ms, policy) - ahead_ms
+        if not worker.planning.leads:
+            continue  # The share of overdue nodes is the leader's matter.
         for heard_ms in sorted(
             watcher._heard_ms(watch, source) or 0 for source in sessions if source in nodes
         ):

@@ -81,8 +81,7 @@ class Agent(Process):
     def feed(self, item: i.Input) -> None:
         """Hand in what happened."""
         if self.rest is not None:
-            if self.rest.takes(item):
-                self.rest.hear(item)
+            if self.rest.hears(item):
                 return
             self.wake()
         self._given.append(item)

@@ -108,7 +108,7 @@ class SimBridge:
         self._worker = worker
         self._bridge = Bridge(worker.watcher)
         self._asks = 0
-        self._is_asking = False
+        self._is_asking = self._forgot = False
         self._pass()
 
     def _pass(self) -> None:
@@ -116,11 +116,14 @@ class SimBridge:
         worker.after(int(PASS_EVERY_S * 1000), self._pass)
         if self._is_asking:
             return
-        wanted = self._bridge.wanted() if worker.planning.leads and worker.state.bridged else None
+        wanted = self._bridge.wanted() if worker.state.bridged and worker.planning.leads else None
         if wanted is None or not wanted.sources:
-            self._bridge.forget()
-            worker.ticker.note_bridged(0, 0)
+            if not self._forgot:
+                self._forgot = True
+                self._bridge.forget()
+                worker.ticker.note_bridged(0, 0)
             return
+        self._forgot = False
         self._asks += 1
         self._is_asking = True
         began_ms, asked = worker.mono_ms, self._asks

@@ -74,20 +74,20 @@ class Rest:
         self._looks_ms = 0
         self._wait()
 
-    def takes(self, item: i.Input) -> bool:
-        """Whether an input goes without saying here: each beat does, and topics that were read without a gap."""
+    def hears(self, item: i.Input) -> bool:
+        """Take an input that goes without saying: each beat does, and topics that were read without a gap."""
+        now_ms = self._loop.now_ms
         if isinstance(item, i.TopicsRead):
-            return self._loop.now_ms - self._read_ms < UNREAD_MS - GAP_MS
-        return isinstance(item, i.Beaten)
-
-    def hear(self, beat: i.Beaten | i.TopicsRead) -> None:
-        """An app beat, or topics were read."""
-        if isinstance(beat, i.TopicsRead):
-            self._read_ms = self._loop.now_ms
-        self._beats.append((self._loop.now_ms, beat))
-        if self._loop.now_ms >= self._looks_ms:
-            # The turn of this beat may be the one that reports.
+            if now_ms - self._read_ms >= UNREAD_MS - GAP_MS:
+                return False
+            self._read_ms = now_ms
+        elif not isinstance(item, i.Beaten):
+            return False
+        self._beats.append((now_ms, item))
+        if now_ms >= self._looks_ms:
+            # The turn of this input may be the one that reports.
             self._look(self._timer)
+        return True
 
     def _plan(self) -> None:
         """The next turn after this one, as the shell plans it."""

@@ -251,7 +251,7 @@ class Worker(Process):
             return True
         if self.paused or planning.owns != planning.leads or planning.is_deciding:
             return True
-        if self.views.is_busy or any(reader.stalled for reader in self.readers):
+        if any(reader.stalled for reader in self.readers):
             return True
         if not planning.leads:
             return False
