@@ -215,3 +215,18 @@ def no_takeover(_old: Any) -> Any:
         self._turned_at = -1
 
     return owner_changed
+
+
+def spare_serves(old: Any) -> Any:
+    """A node that stands by may be given apps."""
+
+    def fault(*args: Any) -> str:
+        word: str = old(*args)
+        return "" if word == "spare" else word
+
+    return fault
+
+
+def bridge_from_nothing(_old: Any) -> Any:
+    """A bridge that takes over knows nothing of the last one: all that a topic holds is news to it."""
+    return lambda _self, _source, _expectation: 0

@@ -4,7 +4,6 @@ The shell mirrors `agents.shell` and `agents.link`: inputs that came together ar
 moves first and a cut turn waits 50 ms, only the newest record waits to be sent, orders are read from offset 0.
 """
 
-from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from agents.topic_reader import READ_EVERY_S
 from sdk.contract.heartbeats import Hello
 from sdk.contract.ids import node_id
 from sdk.contract.orders import AppOrder, NodeOrder
+from tests.simulation.hands import Hands
 from tests.simulation.kafka import Producer
 from tests.simulation.loop import Machine, Process, Work
 from tests.simulation.resting import PULSE_MS, Rest, steady_until
@@ -213,36 +213,6 @@ class Agent(Process):
         at = max(self.loop.now_ms + int(self.loop.chance.random() * 5), self._busy_until.get(key, 0))
         self._busy_until[key] = at
         self.after(at - self.loop.now_ms, work)
-
-
-class Hands(ABC):
-    """What acts on things, and what the agent keeps on disk."""
-
-    image = Image()
-
-    @abstractmethod
-    def adopt(self, agent: Agent) -> list[Found]:
-        """What is known from before."""
-
-    @abstractmethod
-    def spawn(self, agent: Agent, key: str, epoch: int, order: AppOrder | NodeOrder | None) -> None:
-        """Start a thing."""
-
-    @abstractmethod
-    def stop(self, agent: Agent, key: str, epoch: int) -> None:
-        """Ask it to end."""
-
-    @abstractmethod
-    def kill(self, agent: Agent, key: str, epoch: int) -> None:
-        """End it now."""
-
-    @abstractmethod
-    def forget(self, key: str, epoch: int) -> None:
-        """Drop its record."""
-
-    def finish(self, agent: Agent) -> None:
-        """The agent was told to stop and is done: its process ends."""
-        agent.kill()
 
 
 class Copy(Process):

@@ -11,6 +11,10 @@ from typing import NamedTuple
 from agents import clock, runner
 from streams.core import planning, publisher, viewing
 from tables import (
+    bridge,
+    bridged,
+    candidates,
+    decide,
     decide_apps,
     decide_nodes,
     facts,
@@ -29,6 +33,7 @@ from tests.simulation.guards import (
     always,
     any_epoch,
     any_hello,
+    bridge_from_nothing,
     drawn_ids,
     endless_settling,
     facts_once,
@@ -41,6 +46,7 @@ from tests.simulation.guards import (
     note_latest,
     obey_anything,
     read_nothing_back,
+    spare_serves,
     torn_save,
     unbounded_turn,
     unread_report,
@@ -174,6 +180,26 @@ MUTANTS: list[Mutant] = [
         + [(module, "is_node_paused", always(False)) for module in (decide_nodes, fold_nodes)],
         ["ask pause", "app", "crash node", "cut node"],
     ),
+    Mutant(
+        "spares before orders",
+        [(decide, "decide_spares", always(None))],
+        ["crash node", "cut node", "ask nodes", "ask pool"],
+    ),
+    Mutant(
+        "spares stand by",
+        [(candidates, "standing_fault", spare_serves)],
+        ["crash node", "app", "ask app", "spare"],
+    ),
+    Mutant(
+        "what a bridge goes on with",
+        [(bridge.Bridge, "_bridged_before", bridge_from_nothing)],
+        ["bridge", "original", "kill worker", "rebalance"],
+    ),
+    Mutant(
+        "clock of bridges",
+        [(bridged.BridgeClock, "left_ms", always(-1))],
+        ["cut topics", "original", "bridge"],
+    ),
 ]
 
 
@@ -202,6 +228,9 @@ CAUGHT: dict[str, tuple[int, str]] = {
     "timers' step": (15, "a timer fires in its time"),
     "services first": (1, "a service comes before those that need it"),
     "what runs once": (1, "what runs once runs once"),
+    "spares before orders": (3, "spares are taken first"),
+    "spares stand by": (3, "decisions fit"),
+    "what a bridge goes on with": (4, "no return by old records"),
     "pauses": (3, "nothing is concluded about what is paused"),
     "replaced generation has ended": (2, "a second copy waits for the first to end"),
 }

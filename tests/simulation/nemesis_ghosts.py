@@ -11,9 +11,10 @@ from agents.state import Found
 from sdk.contract.codec import DecodeError, decode_event
 from sdk.contract.events import NodeRegistered
 from sdk.contract.orders import AppOrder, NodeOrder
+from tests.simulation.hands import Hands
 from tests.simulation.kafka import Record
 from tests.simulation.loop import Machine
-from tests.simulation.machines import Agent, Hands, Node
+from tests.simulation.machines import Agent, Node
 from tests.simulation.world import World
 
 # ruff: noqa: ARG002  # hands have one signature

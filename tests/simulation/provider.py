@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Literal
 from agents import inputs as i
 from agents.state import Found, Identity, Image
 from sdk.contract.orders import AppOrder, NodeOrder
+from tests.simulation.hands import Hands
 from tests.simulation.loop import Machine
-from tests.simulation.machines import IP, POOL, Agent, Hands, Node
+from tests.simulation.machines import IP, POOL, Agent, Node
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
