@@ -40,7 +40,7 @@ def find_facts(watcher: Watcher, *, topic_id: str, leads: bool) -> list[Fact]:
     """Every fact that the log lacks, from partitions that are fresh; looks only at who was heard or is silent."""
     facts: list[Fact] = []
     for watch in watcher.watches.values():
-        if watcher.is_fresh(watch.partition):
+        if (watch.heard or watch.silent) and watcher.is_fresh(watch.partition):
             facts.extend(_facts_of(watcher, watch, topic_id))
     if leads:
         facts.extend(_share_facts(watcher))
@@ -319,6 +319,10 @@ class FactOutbox:
 
     def due(self, facts: list[Fact], *, now_ms: int, leads: bool) -> list[Fact]:
         """The facts to write now, in order; the rest waits or is on its way."""
+        if not facts and not self._sent_ms:
+            # Most turns: nobody was heard, and nothing is on its way.
+            self._found_ms.clear()
+            return []
         ready = []
         for fact in facts:
             if fact.event_id in self._refused:

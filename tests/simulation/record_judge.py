@@ -4,6 +4,7 @@ They keep every heartbeat with the true time of its append, whatever the broker 
 each event was made. What a worker may not know yet is appended less than `FRESH_MS` before.
 """
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from sdk.contract import events as e
@@ -30,9 +31,9 @@ class RecordJudge:
         self._world = world
         self._state = state
         self._policies = policies
-        self._records: dict[int, list[Record]] = {}
+        self._records: dict[int, list[Record]] = defaultdict(list)
         #: True time of each append, by partition and offset.
-        self._arrived: dict[int, list[int]] = {}
+        self._arrived: dict[int, list[int]] = defaultdict(list)
         #: (source, epoch) -> true time at which it was heard last.
         self.heard_ms: dict[tuple[str, int], int] = {}
         #: (event id, writer) -> true time at which it was made first.
@@ -41,8 +42,8 @@ class RecordJudge:
     def take(self, record: Record) -> None:
         """A heartbeat was appended."""
         now_ms = self._world.loop.now_ms
-        self._records.setdefault(record.partition, []).append(record)
-        self._arrived.setdefault(record.partition, []).append(now_ms)
+        self._records[record.partition].append(record)
+        self._arrived[record.partition].append(now_ms)
         match record.value:
             case Report() | PoolReport() as report:
                 self.heard_ms[report.reporter, report.registration] = now_ms

@@ -31,6 +31,8 @@ class SimTicker:
         self.acknowledged_ms = [0] * partitions
         self.resumed_ms = [0] * partitions
         self._flying = 0
+        #: No partition is due before, unless topics are bridged: what it waits for only moves away.
+        self._due_ms = 0
         self._bridged = self._bridged_at_ms = 0
 
     def note_bridged(self, as_of: int, began_ms: int) -> None:
@@ -61,6 +63,8 @@ class SimTicker:
         if self._flying:
             return
         now_ms = worker.mono_ms
+        if now_ms < self._due_ms and not self._bridged:
+            return
         bridged = self._bridged if now_ms - self._bridged_at_ms < BRIDGE_LAG_MS else 0
         due = [
             number
@@ -68,6 +72,8 @@ class SimTicker:
             if bridged or now_ms - self._others_ms[number] >= OTHERS_MS or now_ms - own_ms >= OWN_MS
         ]
         if not due:
+            places = zip(self._others_ms, self._own_ms, strict=True)
+            self._due_ms = min(min(others + OTHERS_MS, own + OWN_MS) for others, own in places)
             return
         self._number += 1
         self._sent[self._number] = now_ms
