@@ -62,6 +62,28 @@ def test_turn_left_out_when_it_is_looked_at(seed: int) -> None:
     assert verdict.checker == "", verdict.text
 
 
+def test_agent_when_its_apps_beat_into_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that only counts the records of topics is at rest, and knows what they hold."""
+    worlds: list[World] = []
+
+    def note(*args: object, **more: object) -> World:
+        worlds.append(World(*args, **more))  # type: ignore[arg-type]
+        return worlds[-1]
+
+    monkeypatch.setattr(run, "World", note)
+
+    verdict = run_seed(1, [], chaos_ms=1_000)
+
+    world = worlds[0]
+    agents = [node.agent for node in world.nodes.values() if node.agent is not None and node.agent._topics]
+    assert verdict.checker == ""
+    assert agents
+    assert all(agent.rest is not None for agent in agents)
+    for agent in agents:
+        for topic, count in agent.state.counts.items():
+            assert world.broker.log(topic).end - 1 <= count <= world.broker.log(topic).end
+
+
 def test_seed_when_hashes_differ() -> None:
     """A run does not depend on the order in which Python happens to hash strings."""
     program = "from tests.simulation.run import run_seed; print(run_seed(21).digest)"
