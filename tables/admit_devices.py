@@ -21,9 +21,9 @@ from sdk.contract.requests import (
     UnbindDevice,
 )
 from tables.admit_commands import check_controller_topic
+from tables.device_rows import DeviceRow
 from tables.fold_devices import apps_bound_to, judged_fault, would_judge, would_limit
 from tables.refusal import RefusalError
-from tables.rows import DeviceRow
 from tables.state import State
 
 

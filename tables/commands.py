@@ -7,7 +7,7 @@ so that a device that comes back knows what it ought to be.
 import msgspec
 
 from sdk.contract.controllers import NOT_BOUND, NOT_YOURS, UNKNOWN_APP, Desired
-from tables.rows import CommandRow
+from tables.device_rows import CommandRow
 from tables.state import Key, State
 
 #: A request that comes to the log this long after its time, by the asker's clock, is not carried out: more than clocks

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from sdk.contract.controllers import check_for_ms, check_value
 from sdk.contract.events import ControllerReported, ControllerSetRequested, Event
 from tables.commands import KEPT_MAX, LATE_MS, asker_fault, command_in_force
+from tables.device_rows import CommandPhase, CommandRow
 from tables.fold_requests import remember, request_fault
-from tables.rows import CommandPhase, CommandRow, Wake
+from tables.rows import Wake
 from tables.state import State
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from sdk.contract.events import (
 )
 from sdk.contract.ids import pool_id
 from sdk.contract.policy import check_policy
+from tables.device_rows import CommandRow, DeviceRow
 from tables.fold_commands import expired
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_notifications import escalate
@@ -34,8 +35,6 @@ from tables.rows import (
     ONLY,
     AppRow,
     BrakeRow,
-    CommandRow,
-    DeviceRow,
     NodeRow,
     PauseRow,
     PolicyRow,

@@ -15,9 +15,9 @@ from sdk.contract.events import (
     Event,
     SensorLimitChanged,
 )
+from tables.device_rows import BindingRow, DeviceRow, SensorLimitRow
 from tables.fold_commands import retire_commands
 from tables.fold_requests import remember, request_fault
-from tables.rows import BindingRow, DeviceRow, SensorLimitRow
 from tables.state import State
 
 if TYPE_CHECKING:

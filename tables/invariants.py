@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from sdk.contract.policy import check_policy
 from sdk.contract.specs import needed_services
 from tables.commands import command_in_force
+from tables.device_rows import CommandRow, DeviceRow
 from tables.fold_apps import TRANSITIONS
 from tables.fold_devices import silence_limit
 from tables.questions import taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
-from tables.rows import AppRow, CommandRow, DeviceRow, GrantRow, NodeRow, OrderRow
+from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of
 
 

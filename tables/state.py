@@ -9,17 +9,9 @@ Rules:
 from collections.abc import Container, Iterable, Iterator
 
 from sdk.contract.specs import needed_services
+from tables.device_rows import CommandRow, DeviceRow
 from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
-from tables.rows import (
-    AppRow,
-    CommandRow,
-    DeviceRow,
-    GrantRow,
-    NodeRow,
-    OrderRow,
-    Row,
-    SourceRow,
-)
+from tables.rows import AppRow, GrantRow, NodeRow, OrderRow, Row, SourceRow
 from tables.tables import Tables
 
 Key = tuple[str, str]

@@ -3,15 +3,13 @@
 from typing import cast
 
 from sdk.contract.policy import Policy
+from tables.device_rows import BindingRow, CommandRow, DeviceRow, SensorLimitRow
 from tables.notification_rows import InboxRow, NotificationRow, SpeakerRow
 from tables.rows import (
     ONLY,
     TABLES,
     AppRow,
-    BindingRow,
     BrakeRow,
-    CommandRow,
-    DeviceRow,
     GrantRow,
     NodeRow,
     OrderRow,
@@ -19,7 +17,6 @@ from tables.rows import (
     PolicyRow,
     PoolRow,
     Row,
-    SensorLimitRow,
     SourceRow,
     TermRow,
 )

@@ -12,8 +12,9 @@ from typing import cast
 
 import msgspec
 
+from tables.device_rows import DeviceRow
 from tables.questions import taken_on
-from tables.rows import TABLES, AppRow, DeviceRow, NodeRow, PoolRow, Row, SourceRow
+from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
 from tables.state import State, is_hosted
 
 #: Fold tables with a state topic of their own; all others share `platform`.

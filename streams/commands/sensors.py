@@ -20,9 +20,9 @@ from streams.commands.shared import (
     read,
     run,
     settings_of,
-    warn_unwatched,
 )
 from streams.commands.shared_devices import ANSWER_WITHIN_S, ask_for, device_of, find_device
+from streams.commands.showing_devices import device_view, print_devices, print_view
 
 
 @click.group(cls=HelpfulGroup)
@@ -92,21 +92,7 @@ def list_sensors(output: str, bootstrap_servers: str | None, prefix: str | None)
     Example:
       python cli.py sensors list
     """
-    from streams.render import to_json
-    from streams.render_devices import device_views, devices_table
-
-    settings = settings_of(bootstrap_servers, prefix)
-    reading = run(read(settings))
-    warn_unwatched(reading)
-    views = device_views(reading.state, "sensor", settings.prefix)
-    if output == "json":
-        click.echo(to_json(views))
-    elif output == "name":
-        click.echo("\n".join(view["device"] for view in views))
-    elif views:
-        click.echo(devices_table(views))
-    else:
-        click.echo("There are no sensors; `python cli.py sensors register NAME` makes one known.")
+    print_devices(settings_of(bootstrap_servers, prefix), "sensor", output)
 
 
 @sensors.command("show")
@@ -120,18 +106,8 @@ def show(sensor: str, output: str, bootstrap_servers: str | None, prefix: str | 
     Example:
       python cli.py sensors show hall
     """
-    from streams.render import to_json
-    from streams.render_devices import device_views
-
     settings = settings_of(bootstrap_servers, prefix)
-    state = run(read(settings)).state
-    name = find_device(state, sensor, "sensor").device.device
-    view = next(it for it in device_views(state, "sensor", settings.prefix) if it["device"] == name)
-    if output == "json":
-        click.echo(to_json(view))
-        return
-    for key, value in view.items():
-        click.echo(f"{key + ':':<18}{', '.join(value) if isinstance(value, list) else value}")
+    print_view(device_view(run(read(settings)).state, settings, "sensor", sensor), output)
 
 
 @sensors.command("bind")

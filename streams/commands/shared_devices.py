@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sdk.contract.devices import DeviceKind
     from sdk.contract.requests import Request
     from streams.settings import Settings
-    from tables.rows import DeviceRow
+    from tables.device_rows import DeviceRow
     from tables.state import State
 
 #: How long the answer to a request about a device may take, s: a change of leader on a foreign broker (9 s) and some.

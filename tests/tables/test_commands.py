@@ -25,8 +25,8 @@ from sdk.contract.requests import (
 )
 from tables.admit import admit
 from tables.commands import KEPT_MAX, LATE_MS, command_in_force, desired_for
+from tables.device_rows import CommandRow
 from tables.invariants import check_invariants
-from tables.rows import CommandRow
 from tables.state import State
 from tables.timers import Timers
 from tests.streams.logs import Log
