@@ -49,7 +49,7 @@ def _memory(config: dict[str, Any]) -> MemoryBroker | None:
     if not address.startswith(MEMORY):
         return None
     if address not in brokers:
-        from kafka.errors import NoBrokersAvailable
+        from kafka.errors import KafkaConnectionError
 
-        raise NoBrokersAvailable(f"the platform of the test at {address} is over")
+        raise KafkaConnectionError(f"the platform of the test at {address} is over")
     return brokers[address]

@@ -154,6 +154,18 @@ def test_a_copy_in_force_is_obeyed_and_an_old_one_refused(platform: testing.Plat
         assert controllers.set(0, 1).wait(10.0) == "rejected"
 
 
+def test_a_platform_that_is_over_is_unreachable(
+    platform: testing.Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever still has its address hears so, as of any Kafka that is away."""
+    with testing.Platform() as other:
+        address = other.bootstrap
+    monkeypatch.setattr(sensors, "FIRST_READ_WITHIN_S", 0.05)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", address)
+    assert sensors.read(0, app="heating").quality == "unreachable"
+    assert platform.beats == []
+
+
 def test_the_environment_is_as_before_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of a test stays for the next."""
     monkeypatch.setenv("WATCHKEEP_APP_ID", "application-outer")
