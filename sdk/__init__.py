@@ -5,20 +5,16 @@ from sdk import App, controllers, notifications, sensors, testing
 Each of these is imported when it is first asked for.
 """
 
-from __future__ import annotations
-
 # `typing` costs 5 ms of an import that every app pays; type checkers take this name for their own.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from sdk import controllers, notifications, sensors, testing
     from sdk.app import App
 
 __all__ = ["App", "controllers", "notifications", "sensors", "testing"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What is asked for by its name here, imported now."""
     from importlib import import_module
 
