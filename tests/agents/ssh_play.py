@@ -86,10 +86,21 @@ class Stage:
         return [pid for pid, start in holders if procfs.is_alive(pid, start)]
 
     def close(self) -> None:
-        """End what lives of all nodes."""
+        """End what lives of all nodes, also of one whose agent has only just begun."""
+        for pid in [*self.caretakers(), *self._agents()]:
+            procfs.send_signal(pid, signal.SIGKILL)
         for lock in self.folder.glob("**/nodes/*/lock"):
             for pid in alive(lock.parent.name):
                 procfs.send_signal(pid, signal.SIGKILL)
+
+    def _agents(self) -> list[int]:
+        """The agents that were told to live in our homes."""
+        mark = f"{self.folder}/".encode()
+        return [
+            it.pid
+            for it in procfs.list_processes()
+            if not it.is_dead and it.pid != os.getpid() and mark in _command_of(it.pid)
+        ]
 
 
 def alive(node: str) -> list[int]:
@@ -103,7 +114,11 @@ def alive(node: str) -> list[int]:
 
 
 def _is_agent(pid: int, node: str) -> bool:
+    return f"/nodes/{node}/agent.json".encode() in _command_of(pid)
+
+
+def _command_of(pid: int) -> bytes:
     try:
-        return f"/nodes/{node}/agent.json".encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return False
+        return b""
