@@ -61,6 +61,11 @@ COMMANDS: dict[str, LazyCommand] = {
     "topics": LazyCommand("streams.commands.topics:topics", "Check the topics on Kafka."),
     "events": LazyCommand("streams.commands.events:events", "Follow, show and replay the log."),
     "state": LazyCommand("streams.commands.state:state", "The tables as they were at an offset or a time."),
+    "diff": LazyCommand(
+        "streams.commands.diff:diff", "What differs between two moments, and since which event."
+    ),
+    "timeline": LazyCommand("streams.commands.timeline:timeline", "What happened to one node or app."),
+    "bisect": LazyCommand("streams.commands.bisect:bisect", "The first event after which something holds."),
     "verify": LazyCommand(
         "streams.commands.verify:verify", "Fold the whole log and compare with the tables."
     ),

@@ -1,25 +1,14 @@
-"""Replay: the log, or a file of it, folded with the live code, with what each event changed and why. Shell.
-
-A file has one JSON document per line, as `events tail -o json` prints them:
-`{"offset": 7, "append_ms": 1700000000000, "event": {...}}`, with `garbage` (base64) in the place of `event` for
-records that are none of ours.
-"""
+"""Replay: the log, or a file of it, folded with the live code, with what each event changed and why. Shell."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
-from sdk.contract.codec import DecodeError
-from streams.commands import CommandError
-from streams.log_source import Entry, entry_of, fold_entry
+from streams.log_source import Entry, fold_entry
 from tables.fold import Outcome
 from tables.rows import Row
 from tables.state import State
@@ -90,43 +79,3 @@ def field_changes(change: Change) -> Iterator[tuple[str, Any, Any]]:
 def _fields(row: Row | None) -> dict[str, Any]:
     """All fields, those that have their default value too."""
     return {} if row is None else {name: to_builtins(value) for name, value in asdict(row).items()}
-
-
-def entry_document(entry: Entry) -> dict[str, Any]:
-    """A record of the log as a document that `read_file` reads back."""
-    document: dict[str, Any] = {"offset": entry.offset, "append_ms": entry.append_ms}
-    if isinstance(entry.said, DecodeError):
-        garbage = None if entry.raw is None else base64.b64encode(entry.raw).decode()
-        return document | {"garbage": garbage, "fault": str(entry.said)}
-    return document | {"event": msgspec.Raw(entry.raw or b"null")}
-
-
-class _Line(msgspec.Struct):
-    """One line of a file."""
-
-    offset: int
-    append_ms: int
-    event: msgspec.Raw = msgspec.Raw(b"")
-    garbage: str | None = None
-
-
-def read_file(path: Path) -> Iterator[Entry]:
-    """The records in a file.
-
-    Raises:
-        CommandError: a line is not a record; the message says which.
-    """
-    with path.open("rb") as file:
-        for number, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                line = msgspec.json.decode(text, type=_Line)
-                raw = bytes(line.event) or (
-                    None if line.garbage is None else base64.b64decode(line.garbage, validate=True)
-                )
-            except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error) as error:
-                raise CommandError(
-                    f"{path}, line {number}: not a record as `events tail -o json` prints them ({error})."
-                ) from None
-            yield entry_of(line.offset, line.append_ms, raw)

@@ -12,6 +12,7 @@ import msgspec
 
 from sdk.contract.codec import DecodeError
 from streams.commands import NOT_FOUND, CommandError
+from streams.commands.event_files import export_log, import_file
 from streams.commands.shared import (
     HelpfulGroup,
     Position,
@@ -22,6 +23,7 @@ from streams.commands.shared import (
     settings_of,
     to_ms,
 )
+from streams.log_files import entry_document, read_file
 from streams.log_source import Entry, LogSource, open_source
 from streams.render import clock, event_words, short_type, stamp, to_json
 from streams.replaying import (
@@ -29,9 +31,7 @@ from streams.replaying import (
     Change,
     RecordingState,
     Step,
-    entry_document,
     field_changes,
-    read_file,
     step,
 )
 
@@ -307,3 +307,7 @@ def _value(field: str, value: Any) -> str:
         return f"{fired}due at {clock(value['due_at_ms'])} (asked by {value['set_at']})"
     text = "-" if value is None else msgspec.json.encode(value).decode()
     return text if len(text) <= _VALUE_LENGTH_MAX else text[: _VALUE_LENGTH_MAX - 1] + "…"
+
+
+events.add_command(export_log)
+events.add_command(import_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +19,8 @@ from streams.commands.shared import (
     read,
     run,
     settings_of,
-    to_ms,
 )
+from streams.commands.travelling import file_option, travel
 from streams.render import app_views, apps_table, clock, node_views, nodes_table, stamp, table, to_json
 from tables.rows import TABLES
 
@@ -47,16 +48,20 @@ _SHOWN = (
 @click.command(cls=HelpfulCommand)
 @click.argument("tables", nargs=-1, type=click.Choice(list(TABLES)), metavar="[TABLE]...")
 @click.option("--at", "at", type=Position(), help="An offset or a time; the end of the log if not given.")
+@file_option
 @output_option("table", "json")
 @platform_options
 def state(
     tables: tuple[str, ...],
     at: int | datetime | None,
+    path: Path | None,
     output: str,
     bootstrap_servers: str | None,
     prefix: str | None,
 ) -> None:
     r"""Print the tables as they were after an offset or at a time, folded from the log.
+
+    Snapshots of what was folded are kept in the data directory, so that the next moment is near.
 
     Tables: nodes apps orders pools grants sources devices bindings sensor_limits commands notifications speakers inbox
     requests policy term brake pauses counters.
@@ -66,8 +71,9 @@ def state(
       python cli.py state --at 1234 nodes apps
       python cli.py state --at 14:03
       python cli.py state --at -5m nodes -o json
+      python cli.py state --file log.jsonl --at 1234
     """
-    then = run(_state_at(settings_of(bootstrap_servers, prefix), at))
+    then = run(_state_at(settings_of(bootstrap_servers, prefix), path, at))
     if then.offset < 0:
         raise CommandError("The log has no event that old.", FAILED)
     names = tables or _SHOWN
@@ -81,19 +87,14 @@ def state(
             click.echo(f"\n{click.style(name, bold=True)}\n{_table_text(then, name)}")
 
 
-async def _state_at(settings: Settings, at: int | datetime | None) -> State:
-    from streams.reading import fold_log
+async def _state_at(settings: Settings, path: Path | None, at: int | datetime | None) -> State:
+    from streams.travel.logs import end_at
 
-    if at is None:
+    if at is None and path is None:
         return (await read(settings)).state
-    with progress_bar("folding the log") as bar:
-        return await fold_log(
-            settings.bootstrap,
-            settings.prefix,
-            until_offset=at if isinstance(at, int) else None,
-            until_ms=to_ms(at) if isinstance(at, datetime) else None,
-            progress=bar,
-        )
+    async with travel(settings, path) as (log, archive):
+        with progress_bar("folding the log") as bar:
+            return await archive.state_at(await end_at(log, at), bar)
 
 
 def state_document(then: State, names: tuple[str, ...]) -> dict[str, Any]:

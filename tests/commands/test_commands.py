@@ -26,7 +26,7 @@ from streams.commands.monitor import WatchLines
 from streams.commands.nodes import new_nodes
 from streams.commands.shared import parse_position
 from streams.commands.shared_apps import find_app, is_settled
-from streams.replaying import entry_document
+from streams.log_files import entry_document
 from tests.streams.logs import Log
 
 NOW = datetime(2026, 3, 1, 14, 30, tzinfo=UTC)

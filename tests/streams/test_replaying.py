@@ -9,7 +9,8 @@ import pytest
 
 from sdk.contract.events import AppStarted, Position
 from streams.commands import CommandError
-from streams.replaying import RecordingState, entry_document, field_changes, read_file, step
+from streams.log_files import entry_document, read_file
+from streams.replaying import RecordingState, field_changes, step
 from tests.streams.logs import Log
 
 
