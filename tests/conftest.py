@@ -27,6 +27,8 @@ def _own_environment() -> None:
             name.startswith("WATCHKEEP_") and name != "WATCHKEEP_CACHE_DIR"
         ):
             del os.environ[name]
+    # A table is cut at the terminal's edge, wherever the tests run.
+    os.environ["COLUMNS"] = "120"
 
 
 @pytest.fixture(scope="session")
