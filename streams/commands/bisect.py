@@ -90,7 +90,7 @@ def bisect(
 
         assert entry is not None
         click.echo(event_line(entry).strip())
-        click.echo(f"  python cli.py explain {found.offset}   says why")
+        click.echo(f"  python cli.py events show {found.offset}   shows it in full")
 
 
 async def _bisect(

@@ -1,1 +1,1 @@
-"""Time travel: any past moment of the log shown, compared, searched, explained and checked. Shell."""
+"""Time travel: any past moment of the log shown, compared and searched. Shell."""
