@@ -4,6 +4,7 @@ Everything of the SDK that reads or writes goes through these two functions, so 
 code in a test and in production.
 """
 
+import socket
 from typing import Any, Final, Protocol
 
 #: Addresses that begin so are brokers of this process (`sdk.testing`).
@@ -42,6 +43,24 @@ def create_producer(**config: Any) -> Any:
     from kafka import KafkaProducer
 
     return KafkaProducer(**config)
+
+
+def is_there(bootstrap: str, *, within_s: float) -> bool:
+    """Whether somebody listens at one of these addresses.
+
+    Asked before a client is made: one that finds nobody tries on and on, and costs the program's other threads
+    milliseconds each time.
+    """
+    return bootstrap.startswith(MEMORY) or any(_listens(it, within_s) for it in bootstrap.split(","))
+
+
+def _listens(server: str, within_s: float) -> bool:
+    host, _, port = server.strip().rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), within_s):
+            return True
+    except (OSError, ValueError):
+        return False
 
 
 def _memory(config: dict[str, Any]) -> MemoryBroker | None:

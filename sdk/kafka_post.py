@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from sdk.kafka_clients import create_producer
+from sdk.kafka_clients import create_producer, is_there
 
 #: Patience with one request and with one record. Source: DESIGN 6.
 REQUEST_MS = 3_000
@@ -42,6 +42,8 @@ class KafkaPost:
                 logging.getLogger("watchkeep.kafka").debug("closing the client: %s", error)
 
     def _new_producer(self) -> Any:
+        if not is_there(self._bootstrap, within_s=REQUEST_MS / 1000):
+            raise ConnectionError(f"nobody listens at {self._bootstrap}")
         # Its own lines tell of each retry; ours of each outage.
         logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
         return create_producer(

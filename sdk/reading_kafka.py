@@ -1,12 +1,11 @@
 """How the SDK reads Kafka: consumers without a group that give up soon and come back soon. Imported when needed."""
 
 import logging
-import socket
 from typing import Any
 
 from kafka.errors import KafkaError
 
-from sdk.kafka_clients import MEMORY, create_consumer
+from sdk.kafka_clients import create_consumer, is_there
 
 #: Patience with one question to Kafka. Source: a caller waits no longer for a plain answer.
 ASK_WITHIN_MS = 3_000
@@ -24,7 +23,7 @@ def open_consumer(bootstrap: str, *, client_id: str, reset: str = "earliest", fe
     Raises:
         KafkaError, ValueError: nobody answers.
     """
-    if not bootstrap.startswith(MEMORY) and not any(_listens(server) for server in bootstrap.split(",")):
+    if not is_there(bootstrap, within_s=ASK_WITHIN_MS / 1000):
         # The client would try again and again, and leaves its refused sockets to the garbage collector.
         raise KafkaError(f"nobody listens at {bootstrap}")
     # Its own lines tell of each retry; ours of each outage.
@@ -42,12 +41,3 @@ def open_consumer(bootstrap: str, *, client_id: str, reset: str = "earliest", fe
         reconnect_backoff_ms=100,
         reconnect_backoff_max_ms=1_000,
     )
-
-
-def _listens(server: str) -> bool:
-    host, _, port = server.strip().rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), ASK_WITHIN_MS / 1000):
-            return True
-    except (OSError, ValueError):
-        return False
