@@ -65,6 +65,8 @@ def timeline(
         ]
         for each in _document(name, found)["moments"]
     ]
+    # The log knows the time of its last record only; what holds now has held at least until then.
+    rows[-1][-1] += " and on"
     click.echo(table(["offset", "time", "event", "from then on", "for"], rows))
     for status, lasted_ms in sorted(found.in_all_ms.items(), key=lambda item: -item[1]):
         click.echo(f"  {duration(lasted_ms):>8}  {status}")
