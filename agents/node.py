@@ -20,7 +20,8 @@ from agents.exec_door import ExecDoor
 from agents.execution import Execution
 from agents.limits import Limits
 from agents.link import Link
-from agents.machine import read_capacity, read_usage
+from agents.machine import Capacity, read_capacity, read_usage
+from agents.node_bounds import bound_node, offered
 from agents.own_address import with_address
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
@@ -40,7 +41,10 @@ async def run_node(config: NodeConfig) -> None:
     listen_ip = config.listen_ip or config.ip
     door = Door(listen_ip, config.port)
     book = CheckBook(directory / "checks.json", ip=listen_ip)
-    limits = Limits(home_of(directory), find_cgroups())
+    home = home_of(directory)
+    bounded = bound_node(home, config.bounds, find_cgroups())
+    limits = Limits(home, bounded.groups, whole=bounded.words, nested=bounded.is_grouped)
+    capacity = offered(read_capacity(), config.bounds)
     hands = AppHands(
         await create_drivers(config, node, directory, door, limits),
         secrets=Path(config.secrets or directory / "secrets"),
@@ -61,7 +65,7 @@ async def run_node(config: NodeConfig) -> None:
     early: list[i.Input] = []
     hands.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
     state = first_state(identity, read_record(image_path, Image, Image()), await hands.adopt())
-    shell = Shell(state, hands, image_path, limits=limits.words)
+    shell = Shell(state, hands, image_path, limits=limits.words, capacity=capacity)
     hands.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)
@@ -80,7 +84,7 @@ async def run_node(config: NodeConfig) -> None:
         feed=shell.feed,
         address_of=lambda app, generation: hands.address_of(app, generation) or listen_ip,
     )
-    answers = _answers(shell, link, hands, checks)
+    answers = _answers(shell, link, hands, checks, capacity)
     token = Path(config.exec_token) if config.exec_token else None
     endpoint = Endpoint(answers._replace(exec_door=ExecDoor(token, partial(_execute, shell, hands))))
     await endpoint.listen(listen_ip, config.port)
@@ -126,7 +130,7 @@ async def _execute(shell: Shell, hands: AppHands, app: str, command: list[str]) 
     return await hands.execute(app, thing.epoch, command)
 
 
-def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:
+def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks, capacity: Capacity) -> Answers:
     """The endpoint's view of the agent."""
 
     def take_beat(app: str, generation: int) -> bool:
@@ -134,8 +138,6 @@ def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answe
             return False
         checks.take_beat(app, generation, asyncio.get_running_loop().time())
         return True
-
-    capacity = read_capacity()
 
     def health() -> object:
         state = shell.state

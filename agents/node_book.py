@@ -95,6 +95,8 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         exec_token=str(Path(pool.exec_token).resolve()) if pool.exec_token else "",
         # In a container there is no daemon.
         docker=pool.docker if pool.provider == "process" else None,
+        # A container has its own.
+        bounds=pool.process if pool.provider == "process" else None,
     )
     path = directory / "agent.json"
     write_atomic(path, msgspec.json.encode(config))

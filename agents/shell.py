@@ -83,14 +83,18 @@ class Shell:
         clock: BoundedClock | None = None,
         *,
         limits: str = "",
+        capacity: Capacity | None = None,
     ) -> None:
-        """Run `state` with these hands; `limits` says how they keep apps within theirs."""
+        """Run `state` with these hands; `limits` says how they keep apps within theirs.
+
+        Without `capacity` the node offers the whole machine.
+        """
         self.state = state
         self._limits = limits
         self._hands = hands
         self._image_path = image_path
         #: What the node may use; limits do not change while it lives.
-        self._capacity = read_capacity()
+        self._capacity = capacity or read_capacity()
         self._clock = clock or BoundedClock()
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None

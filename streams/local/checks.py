@@ -115,6 +115,15 @@ def check_java(settings: Settings) -> Finding:
     return Finding("java", "ok" if done.returncode == 0 else "unhealthy", line)
 
 
+def check_limits(settings: Settings) -> Finding:
+    """Which limits of apps and of whole nodes the agents can keep here, and why no better ones."""
+    del settings
+    from agents.cgroups import explain_cgroups
+
+    found, why = explain_cgroups()
+    return Finding("limits", "ok" if found is not None else "note", why)
+
+
 def check_pools(settings: Settings) -> Finding:
     """Can each pool be made as the settings say; what it is made of."""
     shown = []
@@ -220,6 +229,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
     check_python,
     check_disk_space,
     check_java,
+    check_limits,
     check_pools,
     check_docker,
     check_kafka_files,
