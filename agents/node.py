@@ -20,7 +20,7 @@ from agents.exec_door import ExecDoor
 from agents.execution import Execution
 from agents.limits import Limits
 from agents.link import Link
-from agents.machine import Capacity, read_capacity, read_usage
+from agents.machine import read_capacity, read_usage
 from agents.node_bounds import bound_node, offered
 from agents.own_address import with_address
 from agents.process_driver import ProcessDriver
@@ -84,7 +84,7 @@ async def run_node(config: NodeConfig) -> None:
         feed=shell.feed,
         address_of=lambda app, generation: hands.address_of(app, generation) or listen_ip,
     )
-    answers = _answers(shell, link, hands, checks, capacity)
+    answers = _answers(shell, link, hands, checks)
     token = Path(config.exec_token) if config.exec_token else None
     endpoint = Endpoint(answers._replace(exec_door=ExecDoor(token, partial(_execute, shell, hands))))
     await endpoint.listen(listen_ip, config.port)
@@ -130,7 +130,7 @@ async def _execute(shell: Shell, hands: AppHands, app: str, command: list[str]) 
     return await hands.execute(app, thing.epoch, command)
 
 
-def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks, capacity: Capacity) -> Answers:
+def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answers:
     """The endpoint's view of the agent."""
 
     def take_beat(app: str, generation: int) -> bool:
@@ -138,6 +138,8 @@ def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks, capacity
             return False
         checks.take_beat(app, generation, asyncio.get_running_loop().time())
         return True
+
+    machine = read_capacity()
 
     def health() -> object:
         state = shell.state
@@ -148,7 +150,7 @@ def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks, capacity
             "as_of": state.as_of,
             "kafka": not link.is_away,
             "undecodable": link.undecodable,
-            **read_usage(capacity)._asdict(),
+            **read_usage(machine)._asdict(),
         }
 
     def apps() -> object:
