@@ -4,8 +4,6 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from sdk.contract.codec import encode_request
 from sdk.contract.events import AppSubmitted
 from sdk.contract.requests import RunApp
@@ -96,26 +94,3 @@ def test_a_flood_of_requests_is_admitted_a_few_at_a_time() -> None:
     assert sorted(cause for _, _, cause in appender.appended) == sorted(
         f"r-{number}" for number in range(3 * RESCUE_MAX)
     )
-
-
-def test_a_backlog_goes_on_without_waiting_for_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was admitted makes room for the next at once, within the same bound."""
-    log, appender = Log(), FakeAppender()
-    admission, _ = _admission(log, appender)
-    held: list[Any] = []
-    appender.later = lambda work, _failed=None: held.append(work)  # type: ignore[assignment, method-assign]
-    for number in range(2 * RESCUE_MAX):
-        spec = AppSpec(f"application-{number}", ["true"])
-        asked = encode_request(RunApp(spec), request_id=f"r-{number}", asker="test", at_ms=0)
-        admission.note(_record(asked, number))
-    now_ms = monotonic.now_ms() + RESCUE_MS
-    monkeypatch.setattr(monotonic, "now_ms", lambda: now_ms)
-
-    admission.rescue(now_ms)
-    for _ in range(RESCUE_MAX):
-        asyncio.run(held.pop(0))
-        assert len(held) == RESCUE_MAX
-    while held:
-        asyncio.run(held.pop())
-
-    assert len(appender.appended) == 2 * RESCUE_MAX
