@@ -99,9 +99,6 @@ class Admission:
             await self.admit(asked)
         finally:
             self._rescuing -= 1
-            # The next at once: a backlog would else move by `RESCUE_MAX` a turn only.
-            if self._planning.leads:
-                self.rescue(monotonic.now_ms())
 
     def _is_answered(self, request: str) -> bool:
         return request in self._state.tables["requests"]
