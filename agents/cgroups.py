@@ -21,6 +21,8 @@ _CONTROLLERS = ("memory", "cpu")
 _PERIOD_US = 100_000
 _US_PER_PERCENT = _PERIOD_US // 100
 _MIB = 1 << 20
+#: The group below a node's own in which its agent is.
+LEAF = "agent"
 
 
 class Group(NamedTuple):
@@ -42,6 +44,11 @@ class Cgroups:
         self.version = version
         self._memory = memory
         self._cpu = cpu
+
+    @property
+    def places(self) -> list[Path]:
+        """Each directory once."""
+        return list(dict.fromkeys((self._memory, self._cpu)))
 
     def group(self, name: str) -> Group:
         """The group of that name, which need not be there."""
@@ -82,9 +89,44 @@ def find_cgroups(proc: Path = Path("/proc")) -> Cgroups | None:
     return None
 
 
+def explain_cgroups(proc: Path = Path("/proc")) -> tuple[Cgroups | None, str]:
+    """What `find_cgroups` finds, and for people: which limits this process can keep, and why no better ones."""
+    found = find_cgroups(proc)
+    if found is not None and found.version != 1:
+        return found, "memory and processor by cgroup v2, for each app and for a whole node"
+    lack = _lack_of_v2(proc)
+    if found is not None:
+        return found, f"memory and processor by cgroup v1, for each app and for a whole node; not v2: {lack}"
+    return None, (
+        "rlimits only: address space of each process, not the sum of a node, not the processor; "
+        f"no cgroup v2: {lack}; no cgroup v1 of memory and cpu that can be written"
+    )
+
+
+def _lack_of_v2(proc: Path) -> str:
+    """Why no group of version 2 can be made."""
+    own, both = _own_paths(proc), [mount for mount in _mounts(proc) if mount.kind == "cgroup2"]
+    if not both:
+        return "it is not mounted"
+    place = both[0].place_of(own[""]) if "" in own else None
+    if place is None:
+        return f"our group is not below its mount {both[0].point}"
+    missing = sorted(set(_CONTROLLERS) - set(_read(place / "cgroup.controllers").split()))
+    if missing:
+        return f"{place} has no controller {' and '.join(missing)}"
+    if not os.access(place, os.W_OK | os.X_OK):
+        return f"{place} cannot be written"
+    return f"{place} has processes, so it hands out no controllers, and above it no group may be made"
+
+
 def group_name(home: str, app: str, generation: int) -> str:
     """The name of a copy's group."""
     return f"watchkeep-{home}-{app}-{generation}"
+
+
+def node_group_name(home: str) -> str:
+    """The name of the group of a whole node; without a generation, so it is no copy's."""
+    return f"watchkeep-{home}-node"
 
 
 def open_doors(group: Group) -> list[int]:
@@ -119,19 +161,48 @@ def memory_limit_mib(group: Group) -> int:
     return 0
 
 
-def remove(group: Group) -> bool:
-    """Kill what is in it and remove it; False if the kernel does not let go of it yet: try again in some ms."""
+def nest(groups: Cgroups, group: Group) -> Cgroups:
+    """Where groups below this one can be made, and enter it: by a leaf, for with version 2 it holds no processes.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    if groups.version != 1:
+        _hand_out(group.memory)
     for place in group.places:
-        _kill_members(place)
-        with contextlib.suppress(OSError):
-            place.rmdir()
+        leaf = place / LEAF
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text("0")
+    return Cgroups(groups.version, group.memory, group.cpu)
+
+
+def remove(group: Group) -> bool:
+    """Kill what is in it and below and remove it; False if the kernel does not let go yet: try again in some ms."""
+    for place in group.places:
+        for each in [*_below(place), place]:
+            _kill_members(each)
+            with contextlib.suppress(OSError):
+                each.rmdir()
     return not any(place.exists() for place in group.places)
 
 
-def sweep(home: str, *, keep: frozenset[str] = frozenset(), proc: Path = Path("/proc")) -> list[str]:
-    """Remove the groups of one home but those to keep, wherever they could have been made; what is still there."""
+def sweep(
+    home: str,
+    *,
+    keep: frozenset[str] = frozenset(),
+    within: Cgroups | None = None,
+    proc: Path = Path("/proc"),
+) -> list[str]:
+    """Remove the groups of one home but those to keep; what is still there.
+
+    They are looked for `within`, and without it wherever they could have been made.
+    """
     left = set()
-    for place in dict.fromkeys(place for _, *places in _candidates(proc) for place in places):
+    if within is not None:
+        places = within.places
+    else:
+        places = list(dict.fromkeys(place for _, *both in _candidates(proc) for place in both))
+    for place in places:
         for found in place.glob(f"watchkeep-{home}-*"):
             if found.name not in keep and not remove(Group(found, found)):
                 left.add(found.name)
@@ -234,6 +305,15 @@ def _hand_out(place: Path) -> None:
     missing = [name for name in _CONTROLLERS if name not in handed]
     if missing:
         (place / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in missing))
+
+
+def _below(place: Path) -> Iterator[Path]:
+    """The groups below one, the deepest first."""
+    with contextlib.suppress(OSError):
+        for entry in list(place.iterdir()):
+            if entry.is_dir():
+                yield from _below(entry)
+                yield entry
 
 
 def _kill_members(place: Path) -> None:

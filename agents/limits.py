@@ -26,17 +26,27 @@ Enter = Callable[[], None] | None
 class Limits:
     """The limits of one node's apps."""
 
-    def __init__(self, home: str, groups: Cgroups | None) -> None:
-        """Use these groups; without them rlimits."""
+    def __init__(self, home: str, groups: Cgroups | None, *, whole: str = "", nested: bool = False) -> None:
+        """Use these groups; without them rlimits.
+
+        Args:
+            home: Of the node.
+            groups: Where groups can be made.
+            whole: What keeps the node as a whole, for people.
+            nested: Whether `groups` is a group of this node: then nothing of it lies elsewhere but it itself.
+        """
         self._home = home
         self._groups = groups
+        self._whole = whole
+        self._nested = nested
 
     @property
     def words(self) -> str:
         """What is used, for people."""
-        if self._groups is None:
-            return "address space by rlimit; processor not limited"
-        return f"memory and processor by cgroup v{self._groups.version}"
+        own = "address space by rlimit; processor not limited"
+        if self._groups is not None:
+            own = f"memory and processor by cgroup v{self._groups.version}"
+        return f"{own}; {self._whole}" if self._whole else own
 
     @property
     def is_address_space(self) -> bool:
@@ -104,7 +114,9 @@ class Limits:
     def tidy(self, living: Collection[tuple[str, int]]) -> None:
         """Remove the groups of this node that belong to no living copy."""
         keep = frozenset(cgroups.group_name(self._home, app, generation) for app, generation in living)
-        cgroups.sweep(self._home, keep=keep)
+        # Who had bounds before may have none now: what lives in the node's own group stays until the node ends.
+        keep |= {cgroups.node_group_name(self._home)}
+        cgroups.sweep(self._home, keep=keep, within=self._groups if self._nested else None)
 
 
 def _entry(doors: list[int]) -> Callable[[], None]:
@@ -119,6 +131,9 @@ def _rlimit(memory_mib: int) -> Callable[[], None]:
     size = memory_mib * _MIB
 
     def enter() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        # The node's own may be lower.
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        least = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (least, least))
 
     return enter

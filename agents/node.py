@@ -21,6 +21,7 @@ from agents.execution import Execution
 from agents.limits import Limits
 from agents.link import Link
 from agents.machine import read_capacity, read_usage
+from agents.node_bounds import bound_node, offered
 from agents.own_address import with_address
 from agents.process_driver import ProcessDriver
 from agents.settings import NodeConfig, read_config
@@ -41,7 +42,10 @@ async def run_node(config: NodeConfig) -> None:
     listen_ip = config.listen_ip or config.ip
     door = Door(listen_ip, config.port)
     book = CheckBook(directory / "checks.json", ip=listen_ip)
-    limits = Limits(home_of(directory), find_cgroups())
+    home = home_of(directory)
+    bounded = bound_node(home, config.bounds, find_cgroups())
+    limits = Limits(home, bounded.groups, whole=bounded.words, nested=bounded.is_grouped)
+    capacity = offered(read_capacity(), config.bounds)
     hands = AppHands(
         await create_drivers(config, node, directory, door, limits),
         secrets=Path(config.secrets or directory / "secrets"),
@@ -62,7 +66,7 @@ async def run_node(config: NodeConfig) -> None:
     early: list[i.Input] = []
     hands.on_exit = lambda app, generation, code, why: early.append(i.Exited(app, generation, code, why))
     state = first_state(identity, read_record(image_path, Image, Image()), await hands.adopt())
-    shell = Shell(state, hands, image_path, limits=limits.words)
+    shell = Shell(state, hands, image_path, limits=limits.words, capacity=capacity)
     hands.on_exit = lambda app, generation, code, why: shell.feed(i.Exited(app, generation, code, why))
     for item in early:
         shell.feed(item)
@@ -145,7 +149,7 @@ def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answe
         checks.take_beat(app, generation, asyncio.get_running_loop().time())
         return True
 
-    capacity = read_capacity()
+    machine = read_capacity()
 
     def health() -> object:
         state = shell.state
@@ -156,7 +160,7 @@ def _answers(shell: Shell, link: Link, hands: AppHands, checks: Checks) -> Answe
             "as_of": state.as_of,
             "kafka": not link.is_away,
             "undecodable": link.undecodable,
-            **read_usage(capacity)._asdict(),
+            **read_usage(machine)._asdict(),
         }
 
     def apps() -> object:

@@ -98,6 +98,8 @@ def write_node_config(pool: PoolConfig, entry: Entry, directory: Path) -> Path:
         exec_token=str(Path(pool.exec_token).resolve()) if pool.exec_token else "",
         docker=_docker_of(pool),
         is_replaced=pool.restart_agents,
+        # A container has its own.
+        bounds=pool.process if pool.provider == "process" else None,
     )
     path = directory / "agent.json"
     write_atomic(path, msgspec.json.encode(config))

@@ -11,6 +11,11 @@ import msgspec
 from agents.cloud_checks import check_cloud
 
 T = TypeVar("T")
+#: An agent with its Kafka client takes some 60 MiB; with less than this it could not start, and with rlimits, which
+#: count address space, it needs some of it more. The upper bounds are those of a large machine: a slip of units shows.
+NODE_MEMORY_MIN_MIB, NODE_MEMORY_MAX_MIB = 128, 16_777_216
+#: Less than a tenth of a core makes an agent too slow to beat in time; at most 1,024 cores.
+NODE_CPU_MIN_PERCENT, NODE_CPU_MAX_PERCENT = 10, 102_400
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -78,6 +83,32 @@ class CloudConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_cloud(self)
 
 
+class NodeProcess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a node may use where nodes are processes, agent and apps together; `agents.node_bounds` keeps it."""
+
+    #: 0: no limit, and all the machine's memory is offered.
+    memory_mib: int = 0
+    #: Of one core; 0: no limit, and all cores are offered.
+    cpu_percent: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no agent could start with.
+
+        Raises:
+            ValueError: with one sentence.
+        """
+        if self.memory_mib and not NODE_MEMORY_MIN_MIB <= self.memory_mib <= NODE_MEMORY_MAX_MIB:
+            raise ValueError(
+                f"memory_mib of a node = {self.memory_mib} is not allowed; "
+                f"allowed: 0, or {NODE_MEMORY_MIN_MIB} to {NODE_MEMORY_MAX_MIB}"
+            )
+        if self.cpu_percent and not NODE_CPU_MIN_PERCENT <= self.cpu_percent <= NODE_CPU_MAX_PERCENT:
+            raise ValueError(
+                f"cpu_percent of a node = {self.cpu_percent} is not allowed; "
+                f"allowed: 0, or {NODE_CPU_MIN_PERCENT} to {NODE_CPU_MAX_PERCENT}"
+            )
+
+
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configuration of a node agent."""
 
@@ -106,6 +137,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exec_token: str = ""
     #: Whether another agent adopts the apps of one that died. If not, those that must not run unheard end with it.
     is_replaced: bool = True
+    #: For the agent and all its apps together, see `NodeProcess`.
+    bounds: NodeProcess | None = None
 
 
 class NodeContainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -143,6 +176,8 @@ class PoolConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port_last: int = 65_535
     prefix: str = "watchkeep"
     provider: Literal["process", "docker", "ssh", "cloud"] = "process"
+    #: For the provider `process`.
+    process: NodeProcess = NodeProcess()
     #: For the provider `docker`.
     container: NodeContainer = NodeContainer()
     log_level: LogLevel = "info"

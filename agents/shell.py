@@ -83,14 +83,20 @@ class Shell:
         clock: BoundedClock | None = None,
         *,
         limits: str = "",
+        capacity: Capacity | None = None,
     ) -> None:
-        """Run `state` with these hands; `limits` says how they keep apps within theirs."""
+        """Run `state` with these hands; `limits` says how they keep apps within theirs.
+
+        Without `capacity` the node offers the whole machine.
+        """
         self.state = state
         self._limits = limits
         self._hands = hands
         self._image_path = image_path
         #: What the node may use; limits do not change while it lives.
-        self._capacity = read_capacity()
+        #: What it runs on, by which its load is measured.
+        self._machine = read_capacity()
+        self._capacity = capacity or self._machine
         self._clock = clock or BoundedClock()
         self._loop = asyncio.get_running_loop()
         self._way: Way | None = None
@@ -170,7 +176,7 @@ class Shell:
             case i.Spawn() | i.Stop() | i.Kill() | i.Forget():
                 self._queue(instruction.key, self._act(instruction))
             case i.Send(record) if self._way is not None:
-                self._way.send(_stamped(record, self._capacity, self._limits))
+                self._way.send(_stamped(record, self._capacity, self._machine, self._limits))
             case i.ReadOrders() if self._way is not None:
                 self._way.read_orders()
             case i.Save(image):
@@ -249,12 +255,12 @@ class Shell:
 
 
 def _stamped(
-    record: Hello | Report | PoolReport, capacity: Capacity, limits: str
+    record: Hello | Report | PoolReport, capacity: Capacity, machine: Capacity, limits: str
 ) -> Hello | Report | PoolReport:
     """The record with the sender's clock, which is only ever shown, and with what the machine has or how busy it is."""
     sent_at_ms = int(time.time() * 1000)
     if isinstance(record, Report):
-        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **read_usage(capacity)._asdict())
+        return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **read_usage(machine)._asdict())
     if isinstance(record, Hello) and record.port:
         return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, limits=limits, **capacity._asdict())
     return msgspec.structs.replace(record, sent_at_ms=sent_at_ms)

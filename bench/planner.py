@@ -187,6 +187,10 @@ def _kill(rig: Rig, process: subprocess.Popen[str], nodes: int, say: Say) -> Die
             within_s=_PLACE_WITHIN_S,
             what="every app on a node that lives",
         )
+        if rig.worker_pid("worker-1") != pid:
+            raise BenchError(
+                "The worker ended and was started again after the deaths: there is no figure of one worker."
+            )
         took_s = cpu_s(pid) - began_s
     placed = [event for _, event in rig.accepted(AppPlaced, since)]
     died_ms = min(

@@ -115,6 +115,23 @@ def check_java(settings: Settings) -> Finding:
     return Finding("java", "ok" if done.returncode == 0 else "unhealthy", line)
 
 
+def check_limits(settings: Settings) -> Finding:
+    """Which limits of apps and of whole nodes the agents can keep here, and why no better ones."""
+    del settings
+    # In a process of its own, as everything of the agents: neither knows the other.
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.limits_check"],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    if not done.stdout:
+        return Finding("limits", "unhealthy", (done.stderr.splitlines() or ["it says nothing"])[-1])
+    return Finding("limits", "ok" if done.returncode == 0 else "note", done.stdout.strip())
+
+
 def check_pools(settings: Settings) -> Finding:
     """Can each pool be made as the settings say; what it is made of."""
     shown = []
@@ -220,6 +237,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
     check_python,
     check_disk_space,
     check_java,
+    check_limits,
     check_pools,
     check_docker,
     check_kafka_files,
