@@ -22,8 +22,10 @@ _PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "docker-daemon"
 #: An installation, a start and some room.
 _START_WITHIN_S = 420
 _CLONE_NEWNET = 0x4000_0000
-#: Locked by every process that uses the daemon; holds a line if one of them started it.
-_USERS = Path(tempfile.gettempdir()) / "watchkeep-docker-tests.lock"
+#: Locked while somebody starts or stops the daemon.
+_TURN = Path(tempfile.gettempdir()) / "watchkeep-docker-tests.turn"
+#: Shared by every process that uses it; holds a line if one of them started it.
+_USERS = Path(tempfile.gettempdir()) / "watchkeep-docker-tests.users"
 
 
 class NoDaemonError(RuntimeError):
@@ -63,8 +65,8 @@ def running_daemon() -> Iterator[Daemon]:
     space, host = subprocess.run(
         [str(_PROGRAM), "where"], check=True, capture_output=True, text=True
     ).stdout.split()
-    with _USERS.open("a+") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
+    with _TURN.open("a") as turn, _USERS.open("a+") as users:
+        fcntl.flock(turn, fcntl.LOCK_EX)
         if not _answers(host):
             _start()
             users.write("ours\n")
@@ -72,7 +74,9 @@ def running_daemon() -> Iterator[Daemon]:
         if not is_current(IMAGE, host):
             build(IMAGE, host)
         fcntl.flock(users, fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
         yield Daemon(host, space)
+        fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -140,7 +140,9 @@ def test_failed_step_stops_everything_and_is_told(tmp_path: Path) -> None:
 
     assert code == 1
     assert "step failed: no topics today." in said
-    assert "never" not in (tmp_path / "journal").read_text()
+    # On a busy machine not even the first has come to write.
+    journal = tmp_path / "journal"
+    assert not journal.exists() or "never" not in journal.read_text()
     assert find_marked(run_mark(tmp_path)) == []
 
 

@@ -232,6 +232,9 @@ class House:
     def look(self) -> Fault | None:
         """Whether every command has ended in its time, as far as there was peace."""
         world, state = self._world, self._world.checks.state
+        if not any(worker.alive and not worker.paused for worker in world.workers.values()):
+            # Nobody is there who could end one: a platform that was stopped in good order, for example.
+            return None
         calm_since_ms = max(world.broker_disturbed_ms, world.workers_disturbed_ms)
         for row in state.commands.values():
             if row.phase != "desired" or row.wake is None:
