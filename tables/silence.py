@@ -7,7 +7,8 @@ closed by ticks as watermark. Rules:
    While nobody can append, the clock stands still and no silence accrues.
 2. A step that was cut starts settling: nobody's deadline comes before `settling_ms` from there, but settling
    postpones one source by at most `settling_in_all_ms`, counted anew at each of its beats.
-3. A session belongs to a source *and its epoch*: beats of an older epoch (a zombie's) do not keep it alive.
+3. A session belongs to a source *and its epoch*: beats of an older epoch (a zombie's) do not keep it alive. A hello
+   is a beat of the registration that its claim won: its agent says it until a leader's orders tell it so.
 4. Only a tick closes sessions, so a verdict is a function of the records up to it, whoever computes it.
 5. Records below `next_offset` are ignored, so any stretch may be read again.
 6. A source whose topic a bridge reads is judged by the ticks of bridges only (tables.bridged).
@@ -32,6 +33,8 @@ class Session(msgspec.Struct):
     last_offset: int
     #: Of a source whose topic a bridge reads.
     bridging: Bridging | None = None
+    #: The claim whose hello began the epoch; empty for what says none.
+    claim: str = ""
 
     def limit_ms(self, policy: Policy) -> int:
         """Silence after which it is found: its own limit, while somebody expects it under one, else the policy's."""
@@ -115,6 +118,9 @@ class PartitionWatch:
             case Hello():
                 self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
                 self.heard.add(record.reporter)
+                session = self.sessions.get(record.reporter)
+                if session is not None and session.claim == record.claim:
+                    self._beat(record.reporter, session.epoch, offset, policy)
             case Beat():
                 self._beat(record.source, record.epoch, offset, policy)
                 self._note_way(record)
@@ -169,7 +175,7 @@ class PartitionWatch:
 
     # --- silence ------------------------------------------------------------------------------------
 
-    def expect(self, source: str, epoch: int, *, seen: int, policy: Policy) -> None:
+    def expect(self, source: str, epoch: int, *, seen: int, policy: Policy, claim: str = "") -> None:
         """Begin to wait for a source that the log knows and no beat was read of.
 
         Its time starts now, or where `seen` is read: the log may be read further than this partition.
@@ -179,7 +185,7 @@ class PartitionWatch:
             return
         waiting = source in self.sessions and source not in self.silent
         begins = max(seen, self.begin - 1)
-        self.sessions[source] = Session(source, epoch, self.clock_ms, begins)
+        self.sessions[source] = Session(source, epoch, self.clock_ms, begins, claim=claim)
         if begins >= self.next_offset:
             self._ahead[source] = begins
         self.silent.pop(source, None)

@@ -46,9 +46,9 @@ class Watcher:
 
     def caught_up(self, partition: int) -> None:
         """Begin to wait for everything the fold knows in a partition that was just read to its end."""
-        for source, epoch, at, seen in known_sources(self.state):
+        for source, epoch, at, seen, claim in known_sources(self.state):
             if at == partition:
-                self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy)
+                self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy, claim=claim)
         bridged = self.state.bridged | self.state.judged
         followed = {source for source in bridged if partition_of(source) == partition}
         watch = self.watches[partition]
@@ -70,7 +70,7 @@ class Watcher:
                 pool = self.state.pools[key]
                 watch = self.watches.get(pool.partition)
                 if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
-                    watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy)
+                    watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy, claim=pool.claim)
                     watch.heard.add(key)
             case "sources" | "devices":
                 partition = partition_of(key)
@@ -85,7 +85,7 @@ class Watcher:
         if watch is None or node.partition not in self.fresh_at_ms:
             return
         if node.status == "active":
-            watch.expect(key, node.registration, seen=node.seen, policy=self.policy)
+            watch.expect(key, node.registration, seen=node.seen, policy=self.policy, claim=node.claim)
         else:
             watch.forget(key, claim=node.claim)
         watch.heard.add(key)
@@ -268,17 +268,17 @@ def band_of(overdue: int, nodes: int, policy: Policy) -> Band:
     return "most" if overdue * 100 > policy.brake_share_percent * nodes else "calm"
 
 
-def known_sources(state: State) -> list[tuple[str, int, int, int]]:
-    """(source, epoch, partition, seen) of everything the fold takes for alive."""
+def known_sources(state: State) -> list[tuple[str, int, int, int, str]]:
+    """(source, epoch, partition, seen, claim) of everything the fold takes for alive."""
     nodes = [
-        (node, row.registration, row.partition, row.seen)
+        (node, row.registration, row.partition, row.seen, row.claim)
         for node, row in state.nodes.items()
         if row.status == "active"
     ]
     pools = [
-        (pool, row.registration, row.partition, row.seen)
+        (pool, row.registration, row.partition, row.seen, row.claim)
         for pool, row in state.pools.items()
         if row.registration
     ]
-    lone = [(source, 0, row.partition, row.seen) for source, row in state.sources.items()]
+    lone = [(source, 0, row.partition, row.seen, "") for source, row in state.sources.items()]
     return nodes + pools + lone

@@ -135,7 +135,9 @@ class Peace:
             for record in reversed(self._heartbeats[row.partition]):
                 if record.offset <= row.seen or record.timestamp < known_ms - 20_000:
                     break
-                if record.timestamp < known_ms and is_beat(record.value, event.node, event.registration):
+                if record.timestamp < known_ms and is_beat(
+                    record.value, event.node, event.registration, row.claim
+                ):
                     return Finding("no act on a silence that is over", f"{event}; it beat at {record.offset}")
         return self._judge_brake(event, at_ms)
 

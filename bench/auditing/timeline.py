@@ -32,6 +32,8 @@ class Expected(NamedTuple):
     #: A beat before this place does not count.
     seen: int
     until_ms: int
+    #: What the hellos of its registration say.
+    claim: str
 
 
 class Timeline:
@@ -52,7 +54,9 @@ class Timeline:
         if known is not None and (not speaks or known.registration != row.registration):
             self.closed.append(self._open.pop(node)._replace(until_ms=meta.append_ms))
         if speaks and node not in self._open:
-            self._open[node] = Expected(node, row.registration, row.partition, meta.append_ms, row.seen, 0)
+            self._open[node] = Expected(
+                node, row.registration, row.partition, meta.append_ms, row.seen, 0, row.claim
+            )
 
     def all(self) -> list[Expected]:
         """Every stretch; those that last still have no end."""
@@ -89,7 +93,8 @@ def _over(records: Sequence[Heard], expected: Expected, *, limit_ms: int, step_m
         if before_ms is not None and record.timestamp >= expected.from_ms:
             clock_ms += min(max(0, record.timestamp - before_ms), step_ms)
         before_ms = record.timestamp
-        if is_beat(record.value, expected.node, expected.registration) and record.offset > expected.seen:
+        heard = is_beat(record.value, expected.node, expected.registration, expected.claim)
+        if heard and record.offset > expected.seen:
             clock_ms = 0
         elif clock_ms > limit_ms and isinstance(record.value, Tick):
             return record.timestamp

@@ -42,7 +42,7 @@ def test_reports_are_expected_of_nodes_in_peace_only() -> None:
     reports = [Heard(n, n * 2_500, Report(NODE, 1, 1, n, 0, [])) for n in range(60) if n not in {4, 5}]
 
     share = share_of_reports(
-        [Expected(NODE, 1, 0, 0, 0, 1 << 60)], [reports], truth, from_ms=0, until_ms=120_000
+        [Expected(NODE, 1, 0, 0, 0, 1 << 60, "claim")], [reports], truth, from_ms=0, until_ms=120_000
     )
 
     # 24 stretches, of which 7 are excused (from 45 to 80 s) and the one from 10 s on is empty.

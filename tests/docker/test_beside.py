@@ -111,8 +111,9 @@ def test_killed_command_is_gone_and_the_app_stays(agent: Agent) -> None:
         execution = await run(driver, "python3", "-c", code)
         pumping = asyncio.ensure_future(execution.pump(output.take))
         await until(lambda: output)
+        # The second may not have become the program yet that it runs.
+        await until(lambda: sum(_sleeps(it.pid) for it in procfs.list_processes()) == 2)
         before = [it for it in procfs.list_processes() if _sleeps(it.pid)]
-        assert len(before) == 2
         execution.kill()
         await until(lambda: not any(procfs.is_alive(it.pid, it.start) for it in before))
         pumping.cancel()

@@ -20,7 +20,7 @@ from tables.orders import orders_for
 from tables.pools import nodes_in_pool, nodes_max
 from tables.rows import Row, decode_row, encode_row
 from tables.state import State
-from tests.simulation.silence_check import Heard, silence_fault
+from tests.simulation.silence_check import Heard, claim_of_epoch, silence_fault
 from tests.simulation.wish_rules import WishRules
 
 #: Records that the fold may drop, in all and for each fault.
@@ -137,9 +137,10 @@ class LogRules:
         self._silences.add(key)
         records = self._heard(event.partition)
         # One policy that justifies it is enough; most often it is the latest.
-        if not all(silence_fault(records, event, policy) for policy in reversed(self.policies)):
+        claim = claim_of_epoch(self.state, event.source, event.epoch)
+        if not all(silence_fault(records, event, policy, claim) for policy in reversed(self.policies)):
             return None
-        fault = silence_fault(records, event, self.policies[-1])
+        fault = silence_fault(records, event, self.policies[-1], claim)
         return Finding("silence is justified", f"{fault}: {event}")
 
 

@@ -13,7 +13,7 @@ from sdk.contract.heartbeats import Beat, PoolReport, Report
 from sdk.contract.policy import Policy
 from tables.state import State
 from tests.simulation.kafka import Record
-from tests.simulation.silence_check import is_beat
+from tests.simulation.silence_check import claim_of_epoch, is_beat
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -102,9 +102,10 @@ class RecordJudge:
     def _over(self, event: e.NodeDeclaredDown, fence: e.Position) -> Fault | None:
         """At the fence the silence still held: no beat since it was seen, or one that is over the limit too."""
         seen = self._state.nodes[event.node].seen
+        claim = claim_of_epoch(self._state, event.node, event.registration)
         records = self.records(fence.partition)
         for at in range(min(fence.offset, len(records) - 1), max(seen, 0), -1):
-            if is_beat(records[at].value, event.node, event.registration):
+            if is_beat(records[at].value, event.node, event.registration, claim):
                 passed = self._clock_between(fence.partition, at, fence.offset)
                 if all(passed[number] <= each.silence_limit_ms for number, each in enumerate(self._policies)):
                     return "no act on a silence that is over", f"{event}: it beat at {at}"
@@ -123,31 +124,35 @@ class RecordJudge:
         """The newest report up to the fence says that the app is late."""
         row = self._state.nodes[self._state.apps[event.app].node]
         records = self.records(fence.partition)
-        for at in range(min(fence.offset, len(records) - 1), -1, -1):
-            report = records[at].value
-            # It may have registered anew, without a break, while the verdict was on its way.
-            if (
-                isinstance(report, Report)
-                and report.reporter == row.node
-                and row.lineage <= report.registration <= row.registration
-            ):
-                ages = [
-                    entry.age_ms
-                    for entry in report.apps
-                    if (entry.app, entry.generation) == (event.app, event.generation)
-                    and entry.status in ("starting", "running")
-                ]
-                late = [age for age in ages if any(age >= each.silence_limit_ms for each in self._policies)]
-                return None if late else ("no act on a silence that is over", f"{event}: not by record {at}")
-        return "no act on a silence that is over", f"{event}: no report says so"
+        # It may have registered anew, without a break, while the verdict was on its way; a ghost of what it was
+        # before that may speak after it, and nobody believes that any more.
+        reports = [
+            (report.registration, at, report)
+            for at in range(min(fence.offset, len(records) - 1) + 1)
+            if isinstance(report := records[at].value, Report)
+            and report.reporter == row.node
+            and row.lineage <= report.registration <= row.registration
+        ]
+        if not reports:
+            return "no act on a silence that is over", f"{event}: no report says so"
+        _, at, report = max(reports, key=lambda each: each[:2])
+        ages = [
+            entry.age_ms
+            for entry in report.apps
+            if (entry.app, entry.generation) == (event.app, event.generation)
+            and entry.status in ("starting", "running")
+        ]
+        late = [age for age in ages if any(age >= each.silence_limit_ms for each in self._policies)]
+        return None if late else ("no act on a silence that is over", f"{event}: not by record {at}")
 
     def _stale_silence(self, recorded: Recorded, event: e.SourceFellSilent) -> Fault | None:
         """A silence that a beat ended is no fact any more to who has read it."""
         records = self.records(event.partition)
+        claim = claim_of_epoch(self._state, event.source, event.epoch)
         for at in range(event.until_offset + 1, len(records)):
             if not self._known(event.partition, at, recorded):
                 break
-            if is_beat(records[at].value, event.source, event.epoch):
+            if is_beat(records[at].value, event.source, event.epoch, claim):
                 return "no silence that is known to be over", f"{event}: it beat at {at}"
         return None
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sdk.contract import events as e
-from sdk.contract.heartbeats import Beat, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
 from sdk.contract.policy import Policy
+from tables.state import State
 
 
 class Heard(Protocol):
@@ -24,8 +25,11 @@ class Heard(Protocol):
         """The decoded record, or whatever else for garbage."""
 
 
-def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy) -> str:
-    """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do."""
+def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: Policy, claim: str) -> str:
+    """Why the records do not justify a silence, by arithmetic of the judges' own; empty if they do.
+
+    `claim` is what the hellos of its registration say, empty for what has none.
+    """
     if event.kind == "app":
         return _app_silence_fault(records, event, policy)
     if not isinstance(records[event.until_offset].value, Tick):
@@ -45,7 +49,7 @@ def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: P
         elapsed += min(max(step, 0), policy.clock_step_max_ms)
         if step > policy.clock_step_max_ms:
             cut = elapsed
-        if is_beat(records[at].value, event.source, event.epoch):
+        if is_beat(records[at].value, event.source, event.epoch, claim):
             return f"it beat at {at}"
     due = policy.silence_limit_ms
     if cut is not None:
@@ -53,9 +57,17 @@ def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: P
     return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
 
 
-def is_beat(value: object, source: str, epoch: int) -> bool:
-    """Whether a record is a beat of this source, of this epoch or a later one."""
+def claim_of_epoch(state: State, source: str, epoch: int) -> str:
+    """The claim that won a registration, while that is in force; else empty."""
+    row = state.nodes.get(source) or state.pools.get(source)
+    return row.claim if row is not None and row.registration == epoch else ""
+
+
+def is_beat(value: object, source: str, epoch: int, claim: str) -> bool:
+    """Whether a record is a beat of this source, of this epoch or a later one, or a hello that won it."""
     match value:
+        case Hello():
+            return value.reporter == source and value.claim == claim
         case Report() | PoolReport():
             return value.reporter == source and value.registration >= epoch
         case Beat():

@@ -53,6 +53,22 @@ def test_exactly_the_limit_is_not_over_it() -> None:
     assert _watch([(0, _report()), *_ticks(10_000)]).silent == {}
 
 
+def _hello(claim: str) -> Hello:
+    return Hello(NODE, claim, 1, 0, 1, 0, "10.0.0.1", 8101, "pool-home", 4, [], "boot")
+
+
+@pytest.mark.parametrize(("claim", "heard"), [("claim-2", True), ("claim-1", False)])
+def test_a_hello_is_a_beat_of_the_registration_that_it_won(claim: str, heard: bool) -> None:
+    """It is said until orders answer it, and no leader may be there to write them; another claim is a zombie's."""
+    watch = PartitionWatch(0, begin=0)
+    watch.expect(NODE, 7, seen=0, policy=POLICY, claim="claim-2")
+    hellos: list[Line] = [(at, _hello(claim)) for at in range(100, 20_000, 1_000)]
+    _watch([*hellos, *_ticks(20_000)], watch)
+    assert (NODE not in watch.silent) == heard
+    session = watch.sessions[NODE]
+    assert (session.epoch, session.last_offset > 0) == (7, heard)
+
+
 def test_only_a_tick_closes_sessions() -> None:
     """Other records move the clock but close nothing."""
     others: list[Line] = [(at, _report(source="node-10.0.0.1_9")) for at in range(0, 20_000, 500)]
