@@ -185,6 +185,10 @@ class PartitionWatch:
             return
         waiting = source in self.sessions and source not in self.silent
         begins = max(seen, self.begin - 1)
+        greeted = self.hellos.get(source)
+        if greeted is not None and claim and greeted.hello.claim == claim:
+            # It may have said hello again before the log was read.
+            begins = max(begins, greeted.offset)
         self.sessions[source] = Session(source, epoch, self.clock_ms, begins, claim=claim)
         if begins >= self.next_offset:
             self._ahead[source] = begins

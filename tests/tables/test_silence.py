@@ -69,6 +69,14 @@ def test_a_hello_is_a_beat_of_the_registration_that_it_won(claim: str, heard: bo
     assert (session.epoch, session.last_offset > 0) == (7, heard)
 
 
+def test_a_hello_that_was_read_before_its_registration_is_cited() -> None:
+    """The log may be read later than this partition."""
+    watch = _watch([(100, _hello("claim-2")), (1_100, _hello("claim-2"))])
+    watch.expect(NODE, 7, seen=0, policy=POLICY, claim="claim-2")
+    _watch(_ticks(12_000, 1_250), watch)
+    assert watch.silent[NODE].from_offset == 1
+
+
 def test_only_a_tick_closes_sessions() -> None:
     """Other records move the clock but close nothing."""
     others: list[Line] = [(at, _report(source="node-10.0.0.1_9")) for at in range(0, 20_000, 500)]
