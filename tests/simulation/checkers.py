@@ -25,7 +25,14 @@ from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
 from tests.simulation.log_rules import Finding, LogRules, judge_split
 from tests.simulation.notice_judge import NoticeJudge
-from tests.simulation.original_judge import cut_off_fault, original_fault, return_fault, unfound_original
+from tests.simulation.original_judge import (
+    cut_off_fault,
+    original_fault,
+    return_fault,
+    sensor_fault,
+    unfound_original,
+    unfound_sensor,
+)
 from tests.simulation.record_judge import RecordJudge
 from tests.simulation.sim_views import view_fault
 from tests.simulation.truth import Truth
@@ -138,7 +145,9 @@ class Checks(LogRules, Truth):
                 return self._judge_placement(event)
             case e.SourceFellSilent(kind="lone"):
                 return original_fault(self, event)
-            case e.SourceReturned(kind="lone"):
+            case e.SourceFellSilent(kind="sensor"):
+                return sensor_fault(self, event)
+            case e.SourceReturned(kind="lone" | "sensor"):
                 return return_fault(self, event)
             case _:
                 pass
@@ -294,7 +303,7 @@ class Checks(LogRules, Truth):
             silent_ms = world.loop.now_ms - max(heard_ms, self.log.true_ms(row.registration))
             if silent_ms > bound_ms:
                 self.fail("silence is found", f"{name} said nothing for {silent_ms} ms")
-        if fault := unfound_original(self, bound_ms):
+        if fault := unfound_original(self, bound_ms) or unfound_sensor(self, bound_ms):
             self.fail("silence is found", fault)
 
     def _look_at_view(self) -> None:

@@ -73,6 +73,21 @@ def note_latest(_old: Any) -> Any:
     return note
 
 
+def one_limit_for_all(_old: Any) -> Any:
+    """A sensor may be silent for as long as a node."""
+    return lambda _session, policy: policy.silence_limit_ms
+
+
+def expect_no_claim(old: Any) -> Any:
+    """Hellos are no sign of life of the registration that they won."""
+
+    def expect(self: Any, source: str, epoch: int, *, seen: int, policy: Any, claim: str = "") -> None:
+        del claim
+        old(self, source, epoch, seen=seen, policy=policy)
+
+    return expect
+
+
 def any_epoch(old: Any) -> Any:
     """A beat of an older registration counts for the one in force."""
 

@@ -9,6 +9,7 @@ from tables.state import State
 from tables.views import is_source_alive
 from tables.witness import Witness
 from tests.simulation.differences import plain
+from tests.simulation.original_judge import is_misjudged
 from tests.simulation.sim_views import view_fault
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def unhealed(checks: "Checks") -> str:
     if (
         why := _unhealed_pool(state)
         or _unhealed_original(checks)
+        or _unhealed_sensor(checks)
         or checks.notices.unread()
         or world.house.unhealed()
     ):
@@ -52,6 +54,14 @@ def _unhealed_original(checks: "Checks") -> str:
             and is_source_alive(source) != (source.topic == original.topic)
         ):
             return f"{original.name} is watched in {source.topic}, silent {source.silent}"
+    return ""
+
+
+def _unhealed_sensor(checks: "Checks") -> str:
+    for sensor in checks.world.sensors.all:
+        row = checks.state.devices.get(sensor.name)
+        if row is not None and row.expectation and is_misjudged(row, sensor):
+            return f"{sensor.name}: {row}"
     return ""
 
 

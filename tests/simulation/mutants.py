@@ -41,6 +41,7 @@ from tests.simulation.guards import (
     bridge_from_nothing,
     drawn_ids,
     endless_settling,
+    expect_no_claim,
     facts_once,
     left_returns,
     no_fence,
@@ -50,6 +51,7 @@ from tests.simulation.guards import (
     no_terms,
     note_latest,
     obey_anything,
+    one_limit_for_all,
     read_nothing_back,
     spare_serves,
     torn_save,
@@ -221,6 +223,12 @@ MUTANTS: list[Mutant] = [
         [(bridged.BridgeClock, "left_ms", always(-1))],
         # Whoever is calm apart from one cut of its topic must not be accused: few other faults, and none of the broker.
         ["cut topics", "app", "ask app"],
+    ),
+    Mutant("limits of sensors", [(silence.Session, "limit_ms", one_limit_for_all)], ["sensor", "ask sensor"]),
+    Mutant(
+        "a hello is a beat",
+        [(silence.PartitionWatch, "expect", expect_no_claim)],
+        ["crash agent", "kill worker", "slow disk"],
     ),
 ]
 

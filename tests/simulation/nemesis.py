@@ -15,6 +15,7 @@ from tests.simulation import (
     nemesis_notices,
     nemesis_originals,
     nemesis_people,
+    nemesis_sensors,
     nemesis_workers,
 )
 from tests.simulation.loop import Process
@@ -200,6 +201,7 @@ KINDS: dict[str, Callable[[World, Random], None]] = {
     **nemesis_notices.KINDS,
     **nemesis_originals.KINDS,
     **nemesis_people.KINDS,
+    **nemesis_sensors.KINDS,
     "crash node": _crash_node,
     "crash agent": _crash_agent,
     "pause node": _pause_node,

@@ -6,25 +6,29 @@ from random import Random
 from sdk.contract.heartbeats import Beat
 from sdk.contract.requests import ExpectSource, ForgetSource
 from tests.simulation.kafka import Record
-from tests.simulation.originals import Original
+from tests.simulation.originals import TopicWriter
 from tests.simulation.world import World
 
 
-def _original(world: World, chance: Random) -> Original | None:
+def _original(world: World, chance: Random) -> TopicWriter | None:
     return chance.choice(world.originals.all) if world.originals.all else None
 
 
 def _fault_original(world: World, chance: Random) -> None:
     original = _original(world, chance)
-    if original is None:
-        return
+    if original is not None:
+        disturb_writer(world, original, chance)
+
+
+def disturb_writer(world: World, writer: TopicWriter, chance: Random) -> None:
+    """It dies or hangs, and comes back sooner or later."""
     for_ms = chance.choice([1_000, 4_000, 9_000, 14_000, 40_000])
     if chance.random() < 0.5:
-        original.kill()
-        world.loop.after(for_ms, original.start)
+        writer.kill()
+        world.loop.after(for_ms, writer.start)
     else:
-        original.pause(hung=True)
-        world.loop.after(for_ms, lambda: original.pause(hung=False))
+        writer.pause(hung=True)
+        world.loop.after(for_ms, lambda: writer.pause(hung=False))
 
 
 def _cut_topics(world: World, chance: Random) -> None:

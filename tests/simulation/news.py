@@ -44,7 +44,9 @@ class News:
             case Hello():
                 return self._is_new_hello(offset, heartbeat), -1
             case Beat():
-                rows = [worker.state.sources.get(heartbeat.source) for worker in self._world.living_workers()]
+                name = heartbeat.source
+                states = [worker.state for worker in self._world.living_workers()]
+                rows = [state.devices.get(name) or state.sources.get(name) for state in states]
                 return any(row is None or row.silent or row.seen < 0 for row in rows), -1
             case _:
                 return True, -1

@@ -1,10 +1,16 @@
-"""Judges of what the log says about original heartbeat clients, by what their topics held. Part of the simulator."""
+"""Judges of what the log says about original heartbeat clients and sensors, by what their topics held.
+
+Part of the simulator.
+"""
 
 from typing import TYPE_CHECKING
 
 from sdk.contract import events as e
+from sdk.contract.devices import device_topic
 from sdk.contract.heartbeats import Beat
+from tables.device_rows import DeviceRow
 from tables.views import is_source_alive
+from tests.simulation.originals import TopicWriter, TopicWriters
 
 if TYPE_CHECKING:
     from tests.simulation.checkers import Checks
@@ -21,20 +27,36 @@ ONE_CUT = 2
 
 def original_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, str] | None:
     """Whether a record stood in the topic of an accused service, newer than the limit, when the tick was appended."""
-    row, world = checks.state.sources.get(event.source), checks.world
-    if row is None or not row.topic:
-        return None
+    row = checks.state.sources.get(event.source)
+    return _accused_fault(checks, event, row.topic, checks.world.originals) if row and row.topic else None
+
+
+def sensor_fault(checks: "Checks", event: e.SourceFellSilent) -> tuple[str, str] | None:
+    """The same of an accused sensor."""
+    row = checks.state.devices.get(event.source)
+    return _accused_fault(checks, event, topic_of(row), checks.world.sensors) if row else None
+
+
+def topic_of(row: DeviceRow) -> str:
+    """The topic of a sensor, as the log has it."""
+    return device_topic("watchkeep", row.device)
+
+
+def _accused_fault(
+    checks: "Checks", event: e.SourceFellSilent, topic: str, writers: TopicWriters
+) -> tuple[str, str] | None:
+    world = checks.world
     decided_ms = checks.heartbeats.arrived_ms(event.partition, event.until_offset)
     if decided_ms < world.broker.late_until_ms + event.limit_ms:
         # A tick that was under way for seconds says what was so when it was sent.
         return None
-    age_ms = decided_ms - world.originals.written_ms(row.topic, decided_ms - UNSEEN_MS)
+    age_ms = decided_ms - writers.written_ms(topic, decided_ms - UNSEEN_MS)
     if age_ms < event.limit_ms - CLOCK_MS:
         return "no silence of who beats", f"{event} but its topic got a record {age_ms} ms before"
-    original = next((each for each in world.originals.all if each.topic == row.topic), None)
-    calm_ms = decided_ms - max(world.broker_disturbed_ms, original.disturbed_ms if original else 0)
+    writer = writers.writer_of(topic)
+    calm_ms = decided_ms - max(world.broker_disturbed_ms, writer.disturbed_ms if writer else 0)
     cuts = sum(at > decided_ms - HELD_UP_MS for at in world.topics_disturbed_at)
-    if original is not None and original.beats and calm_ms > HELD_UP_MS and cuts <= ONE_CUT:
+    if writer is not None and writer.beats and calm_ms > HELD_UP_MS and cuts <= ONE_CUT:
         return "no silence of who beats when it can", f"{event} but it was only cut off, {cuts} times"
     return None
 
@@ -52,7 +74,8 @@ def cut_off_fault(checks: "Checks", copy: "Copy") -> str:
 
 def return_fault(checks: "Checks", event: e.SourceReturned) -> tuple[str, str] | None:
     """Whether a bridged return rests on records that were bridged before: then it is of yesterday."""
-    row = checks.state.sources.get(event.source)
+    state = checks.state
+    row = state.devices.get(event.source) if event.kind == "sensor" else state.sources.get(event.source)
     if row is None or not event.expectation or event.expectation != row.expectation:
         return None
     records = checks.heartbeats.records(event.partition)
@@ -84,3 +107,28 @@ def unfound_original(checks: "Checks", bound_ms: int) -> str:
             f"{original.name} {'beats' if beats else 'does not beat'} in {row.topic}, and is known as {row}"
         )
     return ""
+
+
+def unfound_sensor(checks: "Checks", bound_ms: int) -> str:
+    """The same for sensors that are judged."""
+    world = checks.world
+    for sensor in world.sensors.all:
+        row = checks.state.devices.get(sensor.name)
+        if row is None or not row.expectation or world.topics_cut:
+            continue
+        begun_ms = max(
+            max(world.topics_disturbed_at, default=0),
+            sensor.disturbed_ms,
+            checks.log.true_ms(row.expectation),
+        )
+        # A beat is written once in a quarter of the limit.
+        over_ms = bound_ms + row.limit_ms * 5 // 4
+        if world.loop.now_ms - begun_ms > over_ms and is_misjudged(row, sensor):
+            return f"{sensor.name} {'speaks' if sensor.beats else 'is silent'}, and is known as {row}"
+    return ""
+
+
+def is_misjudged(row: DeviceRow, sensor: TopicWriter) -> bool:
+    """Whether a sensor that speaks is not known to work, or one that does not is not known to be silent."""
+    speaks = sensor.beats and topic_of(row) == sensor.topic
+    return row.silent or row.seen < 0 if speaks else not row.silent

@@ -1,10 +1,11 @@
-"""Programs that still run the original heartbeat client, and the bridge of a simulated worker. Part of the simulator.
+"""Programs that write into topics of their own, and the bridge of a simulated worker. Part of the simulator.
 
-A program writes a record into a topic of its own every 5 s and takes no notice of how that ends. The bridge is the real
-one (`tables.bridge`) in a thin shell that mirrors `streams.core.bridging`.
+Such a program runs the original heartbeat client, or is a sensor: it writes a record every so often and takes no notice
+of how that ends. The bridge is the real one (`tables.bridge`) in a thin shell that mirrors `streams.core.bridging`.
 """
 
 import bisect
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +27,20 @@ ANSWER_WITHIN_MS = 1_000
 RECONNECT_MS = 4_000
 
 
-class Original:
-    """One such service, which somebody starts again when it ends; each time it is another process."""
+class TopicWriter:
+    """One such program, which somebody starts again when it ends; each time it is another process."""
 
-    def __init__(self, world: "World", number: int) -> None:
+    def __init__(self, world: "World", name: str, topic: str, *, every_ms: int = BEAT_EVERY_MS) -> None:
         self._world = world
-        self.name = f"service-original-{number}"
-        #: Topics that it may beat into: people change their minds.
-        self.topic = f"original-{number}"
+        self.name, self.topic = name, topic
+        self._every_ms = every_ms
         self._machine = Machine(world.loop, self.name)
         self._process: Process | None = None
         self._producer: Producer | None = None
         #: It runs and does not beat.
         self.hung = False
         self._reconnect_ms = world.loop.chance.randint(0, RECONNECT_MS)
-        #: Last time that a fault of this service began or ended.
+        #: Last time that a fault of this program began or ended.
         self.disturbed_ms = world.loop.now_ms
         self.start()
 
@@ -72,18 +72,18 @@ class Original:
     def _beat(self) -> None:
         assert self._process is not None
         assert self._producer is not None
-        self._process.after(BEAT_EVERY_MS, self._beat)
+        self._process.after(self._every_ms, self._beat)
         # A client comes back when it tries again, not when its topic does.
         back_ms = max(self._world.topics_disturbed_at, default=-RECONNECT_MS) + self._reconnect_ms
         if not self.hung and not self._world.topics_cut and self._world.loop.now_ms >= back_ms:
             self._producer.write((self.topic, 0), b'"1"', at_once=self._world.shortcuts)
 
 
-class Originals:
-    """All of them, and what is known of their topics whatever any bridge makes of it."""
+class TopicWriters:
+    """All of a kind, and what is known of their topics whatever any bridge makes of it."""
 
-    def __init__(self, world: "World", count: int) -> None:
-        self.all = [Original(world, number) for number in range(count)]
+    def __init__(self, world: "World", writers: Sequence[TopicWriter]) -> None:
+        self.all = writers
         self._world = world
         #: Topic -> true times of its records.
         self._written_ms: dict[str, list[int]] = {each.topic: [] for each in self.all}
@@ -99,6 +99,22 @@ class Originals:
         written = self._written_ms.get(topic, [])
         at = bisect.bisect_right(written, before_ms)
         return written[at - 1] if at else 0
+
+    def writer_of(self, topic: str) -> TopicWriter | None:
+        """Who writes into a topic."""
+        return next((each for each in self.all if each.topic == topic), None)
+
+    def heal(self) -> None:
+        """All of them run and write."""
+        for each in self.all:
+            each.start()
+            each.hung = False
+
+
+def originals_of(world: "World", count: int) -> TopicWriters:
+    """Services with the original heartbeat client."""
+    names = ((f"service-original-{number}", f"original-{number}") for number in range(count))
+    return TopicWriters(world, [TopicWriter(world, name, topic) for name, topic in names])
 
 
 class SimBridge:

@@ -25,6 +25,7 @@ from sdk.contract.topics import VIEW_TABLES
 from tables.state import unmet_needs
 from tests.simulation.differences import Violation
 from tests.simulation.nemesis import Fault, plan_faults, strike
+from tests.simulation.sensors import begin_sensors
 from tests.simulation.world import Size, World, simulated_shell
 
 BEGIN_MS = 15_000
@@ -106,12 +107,14 @@ def run_seed(
     originals = Random(f"originals/{seed}").choice([0, 0, 1, 2])
     speakers = Random(f"speakers/{seed}").choice([0, 0, 1, 2])
     controllers = Random(f"controllers/{seed}").choice([0, 0, 1, 2])
+    sensors = Random(f"sensors/{seed}").choice([0, 0, 0, 2])
     world = World(
         seed,
         workers=workers,
         originals=originals,
         speakers=speakers,
         controllers=controllers,
+        sensors=sensors,
         supervised=supervised,
         size=size,
         **how,
@@ -178,6 +181,7 @@ def _play(world: World, faults: list[Fault], chance: Random, chaos_ms: int) -> N
         world.ask(RunApp(spec))
     for original in world.originals.all:
         world.ask(ExpectSource(original.name, original.topic))
+    begin_sensors(world)
     world.house.begin()
     for fault in faults:
         loop.run_until(begin_ms + fault.at_ms)

@@ -51,7 +51,8 @@ def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: P
             cut = elapsed
         if is_beat(records[at].value, event.source, event.epoch, claim):
             return f"it beat at {at}"
-    due = policy.silence_limit_ms
+    # A sensor's limit is not the policy's; the fold takes only the one that stands on the log.
+    due = event.limit_ms if event.kind == "sensor" else policy.silence_limit_ms
     if cut is not None:
         due = max(due, min(cut + policy.settling_ms, due + policy.settling_in_all_ms))
     return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"

@@ -32,8 +32,9 @@ from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
 from tests.simulation.news import News
-from tests.simulation.originals import Originals
+from tests.simulation.originals import originals_of
 from tests.simulation.provider import Provider
+from tests.simulation.sensors import sensors_of
 from tests.simulation.sim_group import Group
 from tests.simulation.sim_shell import SHELL_TIME, Disk, ShellAsyncio
 from tests.simulation.sim_views import ViewGroup
@@ -66,6 +67,7 @@ class World:
         originals: int = 0,
         speakers: int = 0,
         controllers: int = 0,
+        sensors: int = 0,
         supervised: bool = False,
         size: Size | None = None,
         shortcuts: bool = True,
@@ -106,10 +108,10 @@ class World:
         self.workers: dict[str, Worker] = {}
         #: Faults that have struck.
         self.faults = 0
-        #: Nobody can write to, or ask about, the topics of original heartbeat clients.
+        #: Nobody can write to, or ask about, the topics of original heartbeat clients and of sensors.
         self.topics_cut = False
         self.topics_disturbed_at: list[int] = []
-        self.originals = Originals(self, originals)
+        self.originals, self.sensors = originals_of(self, originals), sensors_of(self, sensors)
         self.house = House(self, controllers)
         #: Ends of the logs at which the view was found right.
         self.view_found: tuple[object, ...] = ()
@@ -143,6 +145,7 @@ class World:
             self.checks.notices.note(record)
         else:
             self.originals.note(record)
+            self.sensors.note(record)
             self.house.note(record)
         if self.onlookers:
             for look in list(self.onlookers):
@@ -248,7 +251,7 @@ class World:
         self.broker_disturbed_ms = self.loop.now_ms
 
     def cut_topics(self, *, for_ms: int) -> None:
-        """The partitions of original clients are away; everything else is served."""
+        """The partitions of original clients and sensors are away; everything else is served."""
         self.topics_cut = True
         self.topics_disturbed_at.append(self.loop.now_ms)
         self.loop.after(for_ms, self.mend_topics)
@@ -287,9 +290,8 @@ class World:
         self.mend_topics()
         self.speakers.hush()
         self.house.heal()
-        for original in self.originals.all:
-            original.start()
-            original.hung = False
+        self.originals.heal()
+        self.sensors.heal()
 
     def _heal_workers(self) -> None:
         for disk in self.disks.values():
