@@ -79,6 +79,21 @@ class SdkContract:
         with sensors.stream(0, 10, since=60.0, app=name) as points:
             assert [point.value for point in points] == list(range(10))
 
+    def test_sensors_are_joined_on_time(self, world: World, name: str) -> None:
+        """A row for each value of the first, with what the second said last; from a time back and as it comes."""
+        first = world.sensor(name, app=name, index=0)
+        second = world.sensor(f"{name}-second", app=name, index=1)
+        second(b"1")
+        first(b"10")
+        with sensors.join([0, 1], tolerance_s=60, patience_s=1, since=60.0, app=name) as rows:
+            joined = iter(rows)
+            assert next(joined).values == (10, 1)
+            second(b"2")
+            first(b"20")
+            assert next(joined).values == (20, 2)
+            # The second's second value is near enough for the first row, which had been given by then.
+            assert (rows.late, rows.dropped) == (1, 0)
+
     def test_errors_say_what_is_wrong(self, world: World, name: str) -> None:
         """Unknown app, unbound index and somebody else's sensor are different errors."""
         world.sensor(name, app=name, index=3)
