@@ -66,6 +66,9 @@ COMMANDS: dict[str, LazyCommand] = {
     ),
     "timeline": LazyCommand("streams.commands.timeline:timeline", "What happened to one node or app."),
     "bisect": LazyCommand("streams.commands.bisect:bisect", "The first event after which something holds."),
+    "explain": LazyCommand(
+        "streams.commands.explain:explain", "What an event rests on, and whether that holds."
+    ),
     "verify": LazyCommand(
         "streams.commands.verify:verify", "Fold the whole log and compare with the tables."
     ),

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 
 from streams.commands import FAILED
 from streams.commands.shared import (
-    HelpfulCommand,
+    HelpfulGroup,
     output_option,
     platform_options,
     progress_bar,
     run,
     settings_of,
 )
+from streams.commands.travelling import file_option, stretch_options
 from streams.render import duration, to_json
 
+if TYPE_CHECKING:
+    from datetime import datetime
 
-@click.command(cls=HelpfulCommand)
+    from streams.settings import Settings
+    from streams.travel.proving import Proof
+
+
+@click.group(cls=HelpfulGroup, invoke_without_command=True)
 @output_option("table", "json")
 @platform_options
 @click.pass_context
@@ -29,7 +39,10 @@ def verify(ctx: click.Context, output: str, bootstrap_servers: str | None, prefi
     Examples:
       python cli.py verify
       python cli.py verify -o json
+      python cli.py verify certificates
     """
+    if ctx.invoked_subcommand is not None:
+        return
     import time
 
     from streams.verifying import verify as verify_view
@@ -55,3 +68,54 @@ def verify(ctx: click.Context, output: str, bootstrap_servers: str | None, prefi
             )
     if verdict.differences:
         ctx.exit(FAILED)
+
+
+@verify.command("certificates")
+@stretch_options
+@file_option
+@output_option("table", "json")
+@platform_options
+@click.pass_context
+def certificates(
+    ctx: click.Context,
+    start: int | datetime | None,
+    end: int | datetime | None,
+    path: Path | None,
+    output: str,
+    bootstrap_servers: str | None,
+    prefix: str | None,
+) -> None:
+    r"""Derive every fact and decision again from the records that it cites, with an independent checker.
+
+    `proven`: it follows from records that are there. `recorded`: its heartbeats are not retained any more, or it rests
+    on what no record says. `stated`: neither fact nor decision. `void`: a decision of a term that is over. `failed`:
+    the records say something else; each of these is printed with its offset, and the exit code is 1.
+
+    \b
+    Examples:
+      python cli.py verify certificates
+      python cli.py verify certificates --from -1h -o json
+    """
+    proof = run(_certificates(settings_of(bootstrap_servers, prefix), path, start, end))
+    if output == "json":
+        click.echo(to_json({"verdicts": proof.verdicts, "failed": [each._asdict() for each in proof.failed]}))
+    else:
+        for found in proof.failed:
+            click.echo(f"{found.offset:>6}  {found.text}")
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in proof.verdicts.items()) or "no records"
+        click.secho(counts, fg="red" if proof.failed else "green")
+    if proof.failed:
+        ctx.exit(FAILED)
+
+
+async def _certificates(
+    settings: Settings, path: Path | None, start: int | datetime | None, end: int | datetime | None
+) -> Proof:
+    from streams.commands.explain import heard
+    from streams.travel.logs import begin_at, end_at, open_log
+    from streams.travel.proving import verify_certificates
+
+    async with open_log(settings, path) as log, heard(settings, path) as heartbeats:
+        first, last = await begin_at(log, start), await end_at(log, end)
+        with progress_bar("checking the log") as bar:
+            return await verify_certificates(log, heartbeats, start=first, end=last, progress=bar)

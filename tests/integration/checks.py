@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from sdk.contract.codec import Recorded
@@ -19,6 +20,10 @@ from sdk.contract.events import (
     SourceFellSilent,
 )
 from streams.local.rig import Rig
+from streams.settings import Settings
+from streams.travel.heartbeats import open_heartbeats
+from streams.travel.logs import open_log
+from streams.travel.proving import verify_certificates
 
 
 def false_facts(rig: Rig, since: int, *, touched: Iterable[str] = ()) -> list[str]:
@@ -55,6 +60,15 @@ def check_end(rig: Rig, since: int, *, touched: Iterable[str] = ()) -> None:
     """Fail unless the view equals the log, all invariants hold and nobody was accused who was not touched."""
     assert false_facts(rig, since, touched=touched) == []
     assert rig.verify() == []
+    assert asyncio.run(_unproven(rig)) == []
+
+
+async def _unproven(rig: Rig) -> list[str]:
+    """Facts and decisions that the records they cite do not bear out."""
+    settings = Settings(bootstrap_servers=rig.bootstrap, prefix=rig.prefix)
+    async with open_log(settings) as log, open_heartbeats(settings) as heartbeats:
+        proof = await verify_certificates(log, heartbeats, start=0, end=log.end)
+    return [f"{found.offset}: {found.text}" for found in proof.failed]
 
 
 def apps_on(rig: Rig, node: str) -> list[str]:

@@ -48,11 +48,10 @@ def _unhealed_original(checks: "Checks") -> str:
     for original in checks.world.originals.all:
         source = checks.state.sources.get(original.name)
         # In a topic that nobody writes to it must have been found silent, or it would be so later.
-        if (
-            source is not None
-            and source.topic
-            and is_source_alive(source) != (source.topic == original.topic)
-        ):
+        if source is None or not source.topic:
+            continue
+        speaks = source.topic == original.topic
+        if not is_source_alive(source) if speaks else not source.silent:
             return f"{original.name} is watched in {source.topic}, silent {source.silent}"
     return ""
 

@@ -1,0 +1,46 @@
+"""`verify certificates`: the independent checker led over a stretch of the log. Shell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from streams.log_source import ProgressCallback, no_progress
+from streams.travel.checker import Checker, Finding
+from streams.travel.heartbeats import Heartbeats, cited_by
+from streams.travel.logs import TravelLog
+
+
+class Proof(NamedTuple):
+    """What the checker found in a stretch."""
+
+    #: Verdict -> records.
+    verdicts: dict[str, int]
+    #: Every record that failed, in the order of the log.
+    failed: list[Finding]
+
+
+async def verify_certificates(
+    log: TravelLog,
+    heartbeats: Heartbeats,
+    *,
+    start: int,
+    end: int,
+    progress: ProgressCallback = no_progress,
+) -> Proof:
+    """Check every record from `start` to before `end`; what comes before is read, for decisions rest on it too."""
+    checker = Checker(heartbeats.topic_id)
+    verdicts: Counter[str] = Counter()
+    failed: list[Finding] = []
+    async for batch in log.batches(0, end, progress):
+        for entry in batch:
+            wanted = entry.offset >= start
+            if wanted:
+                await heartbeats.need(cited_by(getattr(entry.said, "event", None), checker))
+            beats = heartbeats.beats if wanted else {}
+            found = checker.check(entry.offset, entry.append_ms, entry.raw, beats)
+            if wanted:
+                verdicts[found.verdict] += 1
+                if found.verdict == "failed":
+                    failed.append(found)
+    return Proof(dict(sorted(verdicts.items())), failed)
