@@ -22,6 +22,7 @@ def test_seed_when_everything_breaks(seed: int) -> None:
     assert verdict.checker == "", f"{verdict.text}\nagain: python cli.py simulate --seed {seed}"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(MANY_WITHIN_S)
 def test_seeds_by_the_thousand() -> None:
     """No checker finds anything in two thousand seeds."""
