@@ -373,7 +373,7 @@ _BACKGROUND = {
 
 
 def short_type(name: str) -> str:
-    """`watchkeep.app.placed.v1` -> `app.placed`."""
+    """`watchkeep.app.placed.v2` -> `app.placed`."""
     return name.removeprefix("watchkeep.").removesuffix(".v1")
 
 

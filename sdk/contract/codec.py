@@ -4,7 +4,8 @@ Rules:
 1. What cannot be decoded raises `DecodeError` with a reason fit for a dead letter; nothing else escapes.
 2. Numbers beyond 64 bits, documents nested past the decoder's limit and records over `RECORD_BYTES_MAX` are
    refused here, before anything downstream sees them.
-3. decode(encode(x)) == x for every record type; golden bytes of every version ever written are kept.
+3. decode(encode(x)) == x for every record type; golden bytes of every version ever written are kept, and an event of
+   an old version is decoded as what it would be today (`upcasts`).
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sdk.contract.events import EVENT_TYPES, Event, subject_of
 from sdk.contract.heartbeats import Heartbeat
 from sdk.contract.orders import NodeOrders, Orders, PoolOrders
 from sdk.contract.requests import REQUEST_TYPES, Request
+from sdk.contract.upcasts import UPCASTS, upcast
 
 #: Largest record read. Source: Kafka's default `max.message.bytes`, 1 MiB and a little.
 RECORD_BYTES_MAX = 1 << 20
@@ -88,6 +90,7 @@ _decode_whole: Callable[[bytes], Any] = msgspec.json.Decoder(
         )
     ]
 ).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
 _EVENT_DECODERS = {name: msgspec.json.Decoder(kind).decode for name, (kind, _) in EVENT_TYPES.items()}
 _EVENT_NAMES = {kind: name for name, (kind, _) in EVENT_TYPES.items()}
@@ -212,6 +215,16 @@ def event_name(event: Event) -> str:
     return _EVENT_NAMES[type(event)]
 
 
+def _step_up(envelope: Envelope) -> Envelope:
+    """The document that would be written today."""
+    try:
+        fields = _decode_fields(envelope.data)
+    except _FAULTS as error:
+        raise DecodeError(f"{envelope.type}: {error}") from None
+    type_, fields = upcast(envelope.type, fields)
+    return msgspec.structs.replace(envelope, type=type_, data=msgspec.Raw(_encode(fields)))
+
+
 def _open(value: bytes | None, decoders: dict[str, Any], *, what: str) -> tuple[Envelope, msgspec.Struct]:
     """Envelope and data of a CloudEvents document, or DecodeError."""
     if value is None:
@@ -222,6 +235,8 @@ def _open(value: bytes | None, decoders: dict[str, Any], *, what: str) -> tuple[
         envelope = _decode_envelope(value)
     except _FAULTS as error:
         raise DecodeError(f"{what}: {error}") from None
+    if envelope.type in UPCASTS:
+        envelope = _step_up(envelope)
     decode = decoders.get(envelope.type)
     if decode is None:
         raise DecodeError(f"{what} of unknown type {envelope.type!r:.80}")

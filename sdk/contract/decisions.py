@@ -191,10 +191,8 @@ class AppPlaced(_Decision, frozen=True, kw_only=True):
     #: The generation that this one replaces, 0 for the first.
     replaces: Whole
     reason: Literal["new", "failure", "node-down", "restart", "moved"]
-    #: Free slots of the best three nodes; only in placements made before there was `ranking`.
-    scores: dict[str, Whole] = {}  # noqa: RUF012  # a frozen msgspec struct: each instance gets its own
-    #: The best three nodes, the chosen one first.
-    ranking: list[NodeScore] = []  # noqa: RUF012  # the same
+    #: The best three nodes, the chosen one first; of version 1 some have none.
+    ranking: list[NodeScore] = []  # noqa: RUF012  # a frozen msgspec struct: each instance gets its own
     #: Why -> how many of the active nodes could not take it.
     fell_out: dict[str, Whole] = {}  # noqa: RUF012  # the same
 

@@ -5,9 +5,9 @@
 3. Decisions: what the planner made of it; each carries the `term` it was made in and counts only if that
    term is in force at its offset.
 
-A type name is stable and versioned (`watchkeep.app.placed.v1`) and lives in `EVENT_TYPES`; new fields are
-optional, a changed meaning is a new version. Offsets named `based_on`, `policy`, `registration`,
-`generation`, `order` and `term` are offsets of the events topic.
+A type name is stable and versioned (`watchkeep.app.placed.v2`) and lives in `EVENT_TYPES`; new fields are
+optional, a changed meaning is a new version, to which `upcasts` has the step. Offsets named `based_on`, `policy`,
+`registration`, `generation`, `order` and `term` are offsets of the events topic.
 """
 
 import msgspec
@@ -290,7 +290,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.node.granted.v1": (NodeGranted, "node"),
     "watchkeep.grant.refused.v1": (GrantRefused, "pool"),
     "watchkeep.grant.expired.v1": (GrantExpired, "node"),
-    "watchkeep.app.placed.v1": (AppPlaced, "app"),
+    "watchkeep.app.placed.v2": (AppPlaced, "app"),
     "watchkeep.app.prepared.v1": (AppPrepared, "app"),
     "watchkeep.app.standby-dropped.v1": (AppStandbyDropped, "app"),
     "watchkeep.app.declared-down.v1": (AppDeclaredDown, "app"),

@@ -91,8 +91,7 @@ def why_text(why: Why) -> str:
     made = f"placed on {placed.node} by event {why.offset} ({_reason(placed)})"
     lines = [f"{made}, from the state at {placed.based_on} under policy {placed.policy}"]
     if not placed.ranking:
-        older = isinstance(placed, AppPlaced) and placed.scores
-        return "\n".join([*lines, "It was placed before scores were kept." if older else _STAYED])
+        return "\n".join([*lines, _STAYED])
     headers = ["node", "verdict", "free", "failed", "copies", "distance", "cost", "load"]
     lines += ["", table(headers, [_cells(each, placed) for each in why.judged]), "", _LEGEND]
     if placed.fell_out:

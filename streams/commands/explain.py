@@ -88,7 +88,10 @@ def _text(found: dict[str, Any]) -> list[str]:
     if "placement" in found:
         lines += _placement_lines(found["placement"])
     verdict, text = found["certificate"], found["certificate_text"]
-    return [*lines, "  " + click.style(verdict, fg=_COLOURS.get(verdict, "yellow")) + (f": {text}" if text else "")]
+    return [
+        *lines,
+        "  " + click.style(verdict, fg=_COLOURS.get(verdict, "yellow")) + (f": {text}" if text else ""),
+    ]
 
 
 def _decision_lines(found: dict[str, Any]) -> list[str]:

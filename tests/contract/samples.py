@@ -243,7 +243,6 @@ EVENTS: dict[str, e.Event] = {
         registration=9,
         replaces=12,
         reason="node-down",
-        scores={_NODE: 3, "node-10.0.0.1_8102": 1},
     ),
     "app-placed-ranking": e.AppPlaced(
         **_FULL,

@@ -153,7 +153,7 @@ def test_numbers_out_of_range_are_refused(number: str) -> None:
         ("null", "watchkeep.nodes.requested.v1"),
         ("{}", "watchkeep.nodes.requested.v1"),
         ('{"request": 1, "pool": "p", "count": 1}', "watchkeep.nodes.requested.v1"),
-        ('{"request": "r", "pool": "p", "count": 1}', "watchkeep.app.placed.v1"),
+        ('{"request": "r", "pool": "p", "count": 1}', "watchkeep.app.placed.v2"),
         ('{"request": "r", "policy": {"silence_limit": 1}}', "watchkeep.policy.changed.v1"),
     ],
 )
