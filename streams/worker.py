@@ -21,9 +21,10 @@ from streams.settings import Settings
 _SCHEME = "watchkeep"
 #: Rows may be written in one go: Faust stops delivering when more than this wait for the producer.
 _PRODUCER_BUFFER_MAX = 20_000
-#: Of one partition only one batch is under way at a time, so this bounds the rows of a round trip. Faust's default of 16 KiB are 10 to 25
-#: rows: with 1,000 nodes that die, fewer than 1,000 rows a second. As large as the core's own.
-_PRODUCER_BATCH_BYTES = 256 << 10
+#: Of one partition and fetch. Faust delivers what one fetch brought record by record, each in a turn of its loop, before it
+#: asks again: some hundred a second while the core has much to do. With its default of 1 MiB 10,000 requests held the
+#: events up for over 20 s (bench.planner), which `pace` takes for standing still; 64 KiB are about 200 records.
+_FETCH_BYTES = 64 << 10
 #: Per table and partition; Faust's default is a cache of 2 GiB and 90 % of all file handles.
 _ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
 
@@ -87,11 +88,11 @@ def create_app(settings: Settings) -> faust.App:
         broker_rebalance_timeout=max(6.0, session_s),
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=_FETCH_BYTES,
         stream_buffer_maxsize=65_536,
         # A request that waits for leadership must not hold up the rebalance that decides who leads.
         stream_wait_empty=False,
         producer_linger=0,
-        producer_max_batch_size=_PRODUCER_BATCH_BYTES,
         producer_request_timeout=60.0,
         web_enabled=False,
         web_bind="127.0.0.1",

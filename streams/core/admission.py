@@ -31,8 +31,8 @@ _AGAIN_S = 0.5
 #: A request that nobody answered for this long while somebody leads is admitted by the core, ms: several times what
 #: Faust takes under load, well under the patience of who asked.
 RESCUE_MS = 3_000
-#: Requests that the core admits at the same time: enough for some thousand a second, and so few (a few hundred KiB) that
-#: each is acknowledged long before its writer gives it up, whatever the backlog.
+#: Requests that the core admits at the same time: enough for some thousand a second, and so few (a few hundred KiB)
+#: that each is acknowledged long before its writer gives it up, whatever the backlog.
 RESCUE_MAX = 256
 
 
