@@ -161,9 +161,7 @@ class Viewing:
                 self._flight[view] = _Flight(self._state.offset, now_ms, floor, _hash_of(value))
         self._handover.offer(rows, folded=self._state.offset)
 
-    def _is_flying(
-        self, view: ViewKey, now_ms: int, standing: Standing | None, value: bytes | None
-    ) -> bool:
+    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None, value: bytes | None) -> bool:
         """Whether the row as it is now was offered and has not been read back yet.
 
         An older version that is read back meanwhile is no reason to offer the newer one again.
