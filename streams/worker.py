@@ -22,8 +22,8 @@ _SCHEME = "watchkeep"
 #: Rows may be written in one go: Faust stops delivering when more than this wait for the producer.
 _PRODUCER_BUFFER_MAX = 20_000
 #: Of one partition and fetch. What one fetch brought Faust delivers record by record, each in a turn of its loop, and
-#: only then asks again: some hundred a second while the core has much to do. With its default of 1 MiB 10,000 requests
-#: held the events up for over 20 s (bench.planner), which `pace` takes for standing still; 64 KiB are about 200 records.
+#: only then asks again: some hundred a second while the core has much to do. Its default of 1 MiB is thousands of
+#: requests, for which the events wait (20 s were seen in bench.planner); 64 KiB are about 200 records.
 _FETCH_BYTES = 64 << 10
 #: Per table and partition; Faust's default is a cache of 2 GiB and 90 % of all file handles.
 _ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
