@@ -25,6 +25,10 @@ _log = logging.getLogger(__name__)
 REPAIR_EVERY_S = 0.25
 #: Rows written before the loop lets others run: a row costs 0.2 to 0.5 ms, so well under half a session.
 SLICE = 100
+#: Rows that may wait in Faust's producer: a second or two of what it sends under load. What is beyond waits in the
+#: handover, where a newer version of a row takes the place of the older one. With 20,000 Faust stopped delivering
+#: events for longer than `pace.STUCK_S` while it emptied its buffer (bench.planner at 1,000 nodes).
+BUFFERED_MAX = 1_000
 #: How often it is looked whether the processors stand still, s.
 WATCH_EVERY_S = 1.0
 
@@ -87,9 +91,10 @@ class ViewWriter:
     async def write(self) -> None:
         """Write the rows that wait now; must run where table writes are legal.
 
-        In slices: a loop that stood still for a long backlog would be taken for one that was paused.
+        In slices: a loop that stood still for a long backlog would be taken for one that was paused. And no more than
+        the producer has room for: the rest is written after the next event, or by the repairs.
         """
-        left = self.handover.waiting()
+        left = min(self.handover.waiting(), BUFFERED_MAX - self.app.producer.buffer.size)
         while left > 0:
             self._guard.check()
             for view, value in self.handover.take(min(left, SLICE)).items():

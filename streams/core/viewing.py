@@ -48,6 +48,8 @@ class _Flight(NamedTuple):
     at_ms: int
     #: Offset up to which the row that stands is still right, kept when the row is offered again.
     floor: int
+    #: Hash of the content, None of a row that is gone.
+    content: int | None
 
 
 class Viewing:
@@ -151,18 +153,21 @@ class Viewing:
                 self._flight.pop(view, None)
             elif standing is not None and standing.as_of > self._state.offset:
                 self._odd.add(view)
-            elif self._is_flying(view, now_ms, standing):
+            elif self._is_flying(view, now_ms, standing, value):
                 continue
             else:
                 rows[view] = value
                 floor = self._flight[view].floor if view in self._flight else self._turned_at
-                self._flight[view] = _Flight(self._state.offset, now_ms, floor)
+                self._flight[view] = _Flight(self._state.offset, now_ms, floor, _hash_of(value))
         self._handover.offer(rows, folded=self._state.offset)
 
-    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None) -> bool:
-        """Whether the row as it is now was offered and has not been read back yet."""
+    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None, value: bytes | None) -> bool:
+        """Whether the row as it is now was offered and has not been read back yet.
+
+        An older version that is read back meanwhile is no reason to offer the newer one again.
+        """
         flight = self._flight.get(view)
-        if flight is None or flight.as_of != self._state.offset or now_ms - flight.at_ms >= AGAIN_MS:
+        if flight is None or flight.content != _hash_of(value) or now_ms - flight.at_ms >= AGAIN_MS:
             return False
         return standing is None or standing.as_of < flight.as_of
 
@@ -182,6 +187,10 @@ class Viewing:
             await self._appender.put(topic, PROGRESS_KEY.encode(), value)
         except KafkaError:
             self._progress = -1
+
+
+def _hash_of(value: bytes | None) -> int | None:
+    return None if value is None else hash(content_of(value)[1])
 
 
 def _stands(standing: Standing | None, value: bytes | None) -> bool:

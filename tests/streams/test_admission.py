@@ -94,3 +94,26 @@ def test_a_flood_of_requests_is_admitted_a_few_at_a_time() -> None:
     assert sorted(cause for _, _, cause in appender.appended) == sorted(
         f"r-{number}" for number in range(3 * RESCUE_MAX)
     )
+
+
+def test_a_flood_is_admitted_without_waiting_for_the_next_turn() -> None:
+    """Each acknowledged request makes room for the next at once; never are more than the bound under way."""
+    log, appender = Log(), FakeAppender()
+    admission, _ = _admission(log, appender)
+    for number in range(3 * RESCUE_MAX):
+        spec = AppSpec(f"application-{number}", ["true"])
+        asked = encode_request(RunApp(spec), request_id=f"r-{number}", asker="test", at_ms=0)
+        admission.note(_record(asked, number))
+        request, _ = admission._unanswered[f"r-{number}"]
+        admission._unanswered[f"r-{number}"] = (request, monotonic.now_ms() - RESCUE_MS)
+    held: list[Any] = []
+    most = 0
+    appender.later = lambda work, _failed=None: held.append(work)  # type: ignore[assignment, method-assign]
+
+    admission.rescue(monotonic.now_ms())
+    while held:
+        most = max(most, len(held))
+        asyncio.run(held.pop(0))
+
+    assert most == RESCUE_MAX
+    assert [cause for _, _, cause in appender.appended] == [f"r-{number}" for number in range(3 * RESCUE_MAX)]

@@ -296,6 +296,30 @@ def test_a_row_that_somebody_else_wrote_is_written_again(
     assert set(handover.take()) == {node}
 
 
+def test_an_older_version_that_is_read_back_is_no_reason_to_offer_the_newer_again(
+    log: Log, appender: FakeAppender
+) -> None:
+    """What is on its way stays so, whatever else was folded since: a flood of changes costs one record each."""
+    viewing, handover = _viewing(log, appender)
+    app = ViewKey("apps", "application-a")
+    first = handover.take()
+    log.add(AppStopRequested("request-stop", "application-a"))
+    viewing.turn(readers_at_end=True)
+    second = handover.take()
+    log.add_app("application-b", "node-127.0.0.1_8082")
+
+    _publish(viewing, first)
+    viewing.turn(readers_at_end=True)
+    third = handover.take()
+
+    assert app in first
+    assert app in second
+    assert app not in third
+    _publish(viewing, second | third)
+    viewing.turn(readers_at_end=True)
+    assert handover.take() == {}
+
+
 def test_progress_never_passes_a_change_that_was_not_read_back(log: Log, appender: FakeAppender) -> None:
     """Two changes handled in one turn hold progress before the first, also when the row is offered again."""
     viewing, handover = _viewing(log, appender)
