@@ -5,6 +5,7 @@ Plain text by hand: rich takes longer to import than Kafka takes to answer, so i
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -372,9 +373,12 @@ _BACKGROUND = {
 }
 
 
+_VERSION = re.compile(r"\.v\d+$")
+
+
 def short_type(name: str) -> str:
     """`watchkeep.app.placed.v2` -> `app.placed`."""
-    return name.removeprefix("watchkeep.").removesuffix(".v1")
+    return _VERSION.sub("", name.removeprefix("watchkeep."))
 
 
 def event_words(event: Event) -> str:
