@@ -1,0 +1,235 @@
+"""Capsules: kept incidents come to the same verdicts for ever, and whatever was changed is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import zstandard
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cli import main
+from sdk.contract import events as e
+from sdk.contract.codec import Recorded
+from streams.commands import USAGE, CommandError
+from streams.log_source import Entry, entry_of, fold_entry
+from streams.travel.capsules import Capsule, Kept, KeptRow, read_capsule, write_capsule
+from streams.travel.incidents import compare_courses, replay
+from streams.travel.saving import partitions_concerned
+from tables.rows import encode_row
+from tables.state import State
+
+KEPT = sorted(Path(__file__).parent.parent.joinpath("capsules").glob("*.capsule"))
+
+
+@cache
+def held(name: str) -> Capsule:
+    """One of the kept incidents."""
+    return read_capsule(next(path for path in KEPT if path.stem == name))
+
+
+def entries(capsule: Capsule) -> list[Entry]:
+    """The records of its log."""
+    return [entry_of(record.offset, record.append_ms, record.raw) for record in capsule.events]
+
+
+def offset_of(capsule: Capsule, kind: type[e.Event]) -> int:
+    """The first event of a kind."""
+    return next(
+        entry.offset
+        for entry in entries(capsule)
+        if isinstance(entry.said, Recorded) and isinstance(entry.said.event, kind)
+    )
+
+
+def cut(capsule: Capsule, start: int) -> Capsule:
+    """The same incident from a later record on, with a snapshot in the place of what came before."""
+    state = State()
+    for entry in entries(capsule):
+        if entry.offset < start:
+            fold_entry(state, entry)
+    return msgspec.structs.replace(
+        capsule,
+        start=start,
+        now_ms=state.now_ms,
+        rows=[KeptRow(table, key, encode_row(row).decode()) for table, key, row in state.all_rows()],
+        events=[record for record in capsule.events if record.offset >= start],
+    )
+
+
+def call(*args: str) -> Result:
+    """Run the command line."""
+    return CliRunner().invoke(main, ["capsule", *args], prog_name="cli.py")
+
+
+def test_there_are_kept_incidents() -> None:
+    """An empty folder would prove nothing."""
+    assert {path.stem for path in KEPT} >= {
+        "node-killed",
+        "node-silent",
+        "app-hung",
+        "leader-killed",
+        "broker-away",
+    }
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_kept_incident_replays_to_the_same_verdicts(path: Path) -> None:
+    """The fold has the same hash after each record, and the watcher finds the facts of the log and no others."""
+    capsule = read_capsule(path)
+    course = replay(capsule).course
+    assert compare_courses(capsule, course) is None
+    assert course.missed == []
+    assert course.unwritten == []
+    facts = [entry.said.id for entry in entries(capsule) if is_fact(entry)]
+    assert set(facts) == {fact.event_id for fact in course.found}
+
+
+def is_fact(entry: Entry) -> bool:
+    """Whether a watcher wrote it."""
+    return isinstance(entry.said, Recorded) and isinstance(
+        entry.said.event,
+        e.NodeRegistered
+        | e.ProvisionerRegistered
+        | e.SourceFellSilent
+        | e.SourceReturned
+        | e.AppStarted
+        | e.AppExited
+        | e.NodeExited,
+    )
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_snapshot_in_the_place_of_the_beginning_changes_nothing(data: st.DataObject) -> None:
+    """Wherever the stretch begins, the fold is the same from there on, and no fact is missed."""
+    capsule = held(data.draw(st.sampled_from([path.stem for path in KEPT])))
+    start = data.draw(st.integers(1, capsule.event))
+    course = replay(cut(capsule, start)).course
+    assert course.hashes == capsule.course.hashes[start - capsule.start :]
+    assert course.missed == []
+
+
+def test_file_holds_what_was_written(tmp_path: Path) -> None:
+    """Garbage in the log and on the heartbeats survives, byte by byte."""
+    garbage = [Kept(0, 1, bytes(range(256)).decode("latin-1")), Kept(1, 2, None)]
+    capsule = msgspec.structs.replace(held("app-hung"), events=garbage, heartbeats={3: garbage})
+    write_capsule(tmp_path / "a.capsule", capsule)
+    assert read_capsule(tmp_path / "a.capsule") == capsule
+    assert garbage[0].raw == bytes(range(256))
+
+
+def without_heartbeat(capsule: Capsule, partition: int, offset: int) -> Capsule:
+    """A capsule that lacks one heartbeat."""
+    kept = [record for record in capsule.heartbeats[partition] if record.offset != offset]
+    return msgspec.structs.replace(capsule, heartbeats={**capsule.heartbeats, partition: kept})
+
+
+def test_missing_heartbeat_names_the_first_offset_that_differs(tmp_path: Path) -> None:
+    """Without the report that said so, the silence is found later: exit code 1, and the offset."""
+    capsule = held("app-hung")
+    offset = offset_of(capsule, e.SourceFellSilent)
+    event: Any = entries(capsule)[offset].said
+    changed = without_heartbeat(capsule, event.event.partition, event.event.until_offset)
+    found = compare_courses(capsule, replay(changed).course)
+    assert found is not None
+    assert found.offset == offset - 1  # what was folded when the watcher found it
+    path = tmp_path / "a.capsule"
+    write_capsule(path, changed)
+    result = call("replay", str(path))
+    assert result.exit_code == 1
+    assert f"differs at offset {found.offset}" in result.output
+    document = json.loads(call("replay", str(path), "-o", "json").output)
+    assert document["difference"]["offset"] == found.offset
+
+
+def test_changed_event_names_the_first_offset_that_differs() -> None:
+    """A record of the log that says something else changes the fold from there on."""
+    capsule = held("node-killed")
+    offset = offset_of(capsule, e.AppSubmitted)
+    events = list(capsule.events)
+    value = events[offset].value or ""
+    assert "application-1" in value
+    events[offset] = Kept(
+        offset, events[offset].append_ms, value.replace('"application-1"', '"application-9"')
+    )
+    found = compare_courses(capsule, replay(msgspec.structs.replace(capsule, events=events)).course)
+    assert found is not None
+    assert found.offset == offset
+
+
+def repack(path: Path, change: Any, *, seal: bool) -> None:
+    """Change the text of a capsule, with a seal that fits or with the old one."""
+    head, body = zstandard.ZstdDecompressor().decompress(path.read_bytes()).split(b"\n")[:2]
+    body = change(body)
+    if seal:
+        head = json.dumps({"capsule": 1, "sha256": hashlib.sha256(body).hexdigest()}).encode()
+    path.write_bytes(zstandard.ZstdCompressor().compress(b"\n".join([head, body, b""])))
+
+
+def test_changed_file_is_found_by_its_hash(tmp_path: Path) -> None:
+    """One letter that is another one: exit code 2 and a sentence."""
+    path = tmp_path / "a.capsule"
+    write_capsule(path, held("app-hung"))
+    repack(path, lambda body: body.replace(b"application-1", b"application-2", 1), seal=False)
+    result = call("replay", str(path))
+    assert result.exit_code == USAGE
+    assert "was changed after it was saved" in result.output
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda _: b"what is this", "not packed with zstd, or cut short"),
+        (lambda raw: raw[: len(raw) // 2], "not packed with zstd, or cut short"),
+        (lambda _: b"", "not packed with zstd, or cut short"),
+        (lambda _: zstandard.compress(b"{}\n{}\n"), "it has no seal"),
+        (lambda _: zstandard.compress(b'{"capsule": 9, "sha256": ""}\n{}\n'), "capsule of format 9"),
+    ],
+)
+def test_what_is_no_capsule_is_one_sentence(tmp_path: Path, make: Any, words: str) -> None:
+    """Exit code 2, the file's name, and what is wrong with it."""
+    path = tmp_path / "a.capsule"
+    write_capsule(path, held("app-hung"))
+    path.write_bytes(make(path.read_bytes()))
+    result = call("replay", str(path))
+    assert result.exit_code == USAGE
+    assert words in result.output
+    assert str(path) in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_sealed_nonsense_is_no_capsule(tmp_path: Path) -> None:
+    """A seal that fits makes no incident of something else."""
+    path = tmp_path / "a.capsule"
+    write_capsule(path, held("app-hung"))
+    repack(path, lambda _: b'{"event": "seven"}', seal=True)
+    with pytest.raises(CommandError, match="is no capsule"):
+        read_capsule(path)
+
+
+def test_replay_tells_the_story() -> None:
+    """Each event with its distance to the one that it is about, and the heartbeat that showed a fact."""
+    path = next(path for path in KEPT if path.stem == "app-hung")
+    capsule = held("app-hung")
+    result = call("replay", str(path))
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.output.splitlines() if line.startswith(">")]
+    event: Any = entries(capsule)[capsule.event].said
+    assert "source.fell-silent" in line
+    assert f"[heartbeat {event.event.partition}/{event.event.until_offset}]" in line
+    assert "the same fold and the same" in result.output
+
+
+def test_brake_needs_all_partitions() -> None:
+    """The share of overdue nodes is counted over all of them; anything else needs those it speaks of."""
+    said = Recorded("x", "x", "", "", e.OverdueShareChanged(1, "most", 3, 4, []))
+    assert partitions_concerned([Entry(0, 0, said, b"")], []) == list(range(8))
+    assert partitions_concerned([], [(5, 1, 2), (3, 0, 0)]) == [3, 5]
