@@ -93,7 +93,8 @@ def _run(past: Past, faults: tuple[str, ...], *, for_ms: int, seed: int) -> Fork
 
     logging.disable(logging.WARNING)
     try:
-        return run_fork(past, faults, for_ms=for_ms, seed=seed)
+        with progress_bar("simulating") as bar:
+            return run_fork(past, faults, for_ms=for_ms, seed=seed, progress=bar)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--inject") from None
     finally:

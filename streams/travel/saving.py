@@ -15,7 +15,8 @@ from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from streams.commands import NOT_FOUND, CommandError
 from streams.log_source import Entry, Place, ProgressCallback, fold_entry, no_progress
 from streams.travel.capsules import FORMAT, Capsule, Kept, KeptRow, keep
-from streams.travel.checker import Checker, Stretch
+from streams.travel.checker import Checker
+from streams.travel.heartbeats import Stretch, cited_by
 from streams.travel.incidents import replay
 from tables.fold import FOLD_VERSION
 from tables.rows import encode_row
@@ -87,8 +88,8 @@ def _cited(events: Iterable[Entry], start: int) -> list[Stretch]:
     checker = Checker("")
     cited: list[Stretch] = []
     for each in events:
-        if each.offset >= start:
-            cited += checker.needs(each.raw)
+        if each.offset >= start and isinstance(each.said, Recorded):
+            cited += cited_by(each.said.event, checker)
         checker.check(each.offset, each.append_ms, each.raw, {})
     return cited
 

@@ -1,6 +1,6 @@
 """A fork: a world that goes on from a real moment, with faults, and what the platform does about them. Simulator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from sdk.contract import events as e
@@ -16,6 +16,8 @@ from tests.simulation.world import World, simulated_shell
 STANDS_WITHIN_MS = 30_000
 #: How often that is looked at.
 LOOK_EVERY_MS = 100
+#: How often somebody is told how far it is.
+STEP_MS = 1_000
 
 
 class Struck(NamedTuple):
@@ -61,7 +63,14 @@ class Forked(NamedTuple):
     brake_is_on: bool
 
 
-def run_fork(past: Past, faults: Sequence[str], *, for_ms: int, seed: int = 1) -> Forked:
+def run_fork(
+    past: Past,
+    faults: Sequence[str],
+    *,
+    for_ms: int,
+    seed: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Forked:
     """Go on from a moment for a while, with faults.
 
     Raises:
@@ -78,7 +87,9 @@ def run_fork(past: Past, faults: Sequence[str], *, for_ms: int, seed: int = 1) -
         struck: list[Struck] = []
         for injection in planned:
             world.loop.after(injection.at_ms, _blow(world, injection, struck))
-        world.loop.run_until(stood_ms + for_ms)
+        for passed_ms in [*range(0, for_ms, STEP_MS), for_ms]:
+            world.loop.run_until(stood_ms + passed_ms)
+            progress(passed_ms, for_ms)
     losses, whole_ms = _losses(past, teller.told, struck, ran, stood_ms)
     missing = sorted(ran - running(teller.state))
     first_ms = min((each.at_ms for each in struck), default=stood_ms)

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cli import main
 from sdk.contract import events as e
 from sdk.contract.codec import Recorded
+from sdk.contract.devices import Device
+from sdk.contract.topics import partition_of
 from streams.log_files import FileWriter
 from streams.log_source import entry_of, fold_entry
 from streams.travel.capsules import Capsule, read_capsule
+from tables.fold import Meta, fold
 from tables.state import State
-from tests.simulation.forking import Forked, run_fork
+from tests.simulation.forking import Forked, run_fork, running
 from tests.simulation.injecting import parse_injection
 from tests.simulation.past import Logged, Past
 from tests.simulation.world import World
@@ -66,19 +71,36 @@ def calm(name: str = "app-hung") -> Past:
     return past_of(capsule, offset_of(capsule, e.SourceFellSilent) - 1)
 
 
+def with_events(past: Past, *events: e.Event) -> Past:
+    """The same a moment later, with some events more."""
+    for event in events:
+        offset = past.state.offset + 1
+        fold(past.state, Recorded(f"more-{offset}", "test", "", "test", event), Meta(offset, past.now_ms))
+    more = Past(
+        past.state,
+        [],
+        prefix=past.prefix,
+        events_id=past.events_id,
+        heartbeats_id=past.heartbeats_id,
+        heartbeat_ends=past.heartbeat_ends,
+    )
+    assert more.state.tables["counters"]["test"].dropped == 0  # type: ignore[union-attr]
+    return more
+
+
 def names_of(forked: Forked, kind: type[e.Event]) -> list[object]:
     """The events of a kind that counted."""
     return [each.said.event for each in forked.told if isinstance(each.said.event, kind) and not each.dropped]
 
 
-def fork(past: Past, *faults: str, for_ms: int = 60_000) -> Forked:
+def play(past: Past, *faults: str, for_ms: int = 60_000) -> Forked:
     """Run a fork."""
     return run_fork(past, faults, for_ms=for_ms)
 
 
 def test_left_alone_nothing_happens() -> None:
     """A new leader, and no other event: nobody registers anew, nothing is lost or placed."""
-    forked = fork(calm())
+    forked = play(calm())
     assert forked.stood
     assert [type(each.said.event) for each in forked.told] == [e.PlannerStarted]
     assert (forked.losses, forked.missing, forked.whole_after_ms) == ([], [], 0)
@@ -87,7 +109,7 @@ def test_left_alone_nothing_happens() -> None:
 def test_offsets_go_on_where_the_log_ended() -> None:
     """The first record of the fork has the offset after the moment, and a later append time."""
     past = calm()
-    forked = fork(past, for_ms=5_000)
+    forked = play(past, for_ms=5_000)
     assert forked.told[0].offset == past.state.offset + 1
     assert forked.told[0].append_ms >= past.now_ms
 
@@ -114,7 +136,7 @@ def test_cut_node_is_found_by_its_silence() -> None:
     """Nothing before the limit is over; then its apps come back elsewhere."""
     past = calm()
     node = past.state.apps[APP].node
-    forked = fork(past, f"cut {node} for 40s", for_ms=90_000)
+    forked = play(past, f"cut {node} for 40s", for_ms=90_000)
     silences = names_of(forked, e.SourceFellSilent)
     assert [event.source for event in silences] == [node]  # type: ignore[attr-defined]
     (loss,) = [loss for loss in forked.losses if loss.app == APP]
@@ -123,7 +145,7 @@ def test_cut_node_is_found_by_its_silence() -> None:
 
 def test_hung_app_and_killed_leader_come_back() -> None:
     """Faults strike when they ought to, and the leader is whoever leads then."""
-    forked = fork(calm(), f"hang {APP}", "kill leader @+5s", for_ms=90_000)
+    forked = play(calm(), f"hang {APP}", "kill leader @+5s", for_ms=90_000)
     assert [each.at_ms - forked.stood_ms for each in forked.struck] == [0, 5_000]
     assert forked.struck[1].hit.startswith("worker-")
     assert [loss.app for loss in forked.losses] == [APP]
@@ -133,7 +155,7 @@ def test_hung_app_and_killed_leader_come_back() -> None:
 
 def test_broker_that_is_away_costs_nobody_anything() -> None:
     """The clock stands still meanwhile: no verdict, no restart."""
-    forked = fork(calm(), "hang broker for 25s", for_ms=90_000)
+    forked = play(calm(), "hang broker for 25s", for_ms=90_000)
     assert (forked.losses, forked.missing) == ([], [])
     assert names_of(forked, e.SourceFellSilent) == []
 
@@ -142,7 +164,7 @@ def test_worker_pool_and_agent_that_are_restarted_lose_no_app() -> None:
     """What is started again in place goes on with what it ran."""
     past = calm()
     node = past.state.apps[APP].node
-    forked = fork(past, "restart leader", "restart pool-local @+5s", f"restart {node} @+10s", for_ms=60_000)
+    forked = play(past, "restart leader", "restart pool-local @+5s", f"restart {node} @+10s", for_ms=60_000)
     assert (forked.losses, forked.missing) == ([], [])
 
 
@@ -150,7 +172,7 @@ def test_most_nodes_away_engage_the_brake() -> None:
     """Two of three are cut off at once: the brake holds, and ends when they are back."""
     past = calm()
     first, second, *_ = sorted(past.state.nodes)
-    forked = fork(past, f"cut {first} for 30s", f"cut {second} for 30s", for_ms=120_000)
+    forked = play(past, f"cut {first} for 30s", f"cut {second} for 30s", for_ms=120_000)
     assert [name for _, name in forked.brake] == ["BrakeEngaged", "BrakeReleased"]
     assert not forked.brake_is_on
     assert names_of(forked, e.NodeDeclaredDown) == []
@@ -163,10 +185,45 @@ def test_fork_amid_an_incident_ends_it() -> None:
     past = past_of(capsule, offset_of(capsule, e.SourceFellSilent))
     (silent,) = [node for node, row in past.state.nodes.items() if row.silent]
     assert past.state.apps[APP].node == silent
-    forked = fork(past)
+    forked = play(past)
     downs = names_of(forked, e.NodeDeclaredDown)
     assert [event.node for event in downs] == [silent]  # type: ignore[attr-defined]
     assert APP in {event.app for event in names_of(forked, e.AppStarted)}  # type: ignore[attr-defined]
+
+
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_whatever_the_moment_everything_wanted_runs_in_the_end(data: st.DataObject) -> None:
+    """In the middle of a start, a failure or a recovery: the fork finds what runs, and ends what was begun."""
+    capsule = kept(data.draw(st.sampled_from(["app-hung", "leader-killed", "node-killed", "node-silent"])))
+    past = past_of(capsule, data.draw(st.integers(0, capsule.events[-1].offset)))
+    forked = play(past)
+    assert forked.stood
+    state = State()
+    state.load([*past.state.all_rows()], offset=past.state.offset, now_ms=past.state.now_ms)
+    for each in forked.told:
+        fold(state, each.said, Meta(each.offset, each.append_ms))
+    wanted = {app for app, row in state.apps.items() if row.wanted}
+    assert wanted <= running(state)
+    # Nobody who was alive at that moment is accused.
+    assert names_of(forked, e.SourceFellSilent) == []
+
+
+def test_every_pool_has_its_provisioner_and_what_is_watched_goes_on() -> None:
+    """A second pool makes nodes of its own; an original client and a sensor speak and are not called silent."""
+    past = with_events(
+        calm(),
+        e.PoolConfigured("r-1", "pool-two", 2, 4),
+        e.ProvisionerRegistered("pool-two", "claim-two", 0, "boot", e.Position(partition_of("pool-two"), 0)),
+        e.SourceExpected("r-2", "service-old", "old-beats"),
+        e.DeviceRegistered("r-3", Device("sensor-hall", silence_limit_ms=15_000)),
+    )
+    forked = play(past, "kill pool-two @+20s", for_ms=90_000)
+    registered = names_of(forked, e.NodeRegistered)
+    assert [event.pool for event in registered] == ["pool-two"] * 2  # type: ignore[attr-defined]
+    assert {event.source for event in names_of(forked, e.SourceReturned)} == {"service-old", "sensor-hall"}  # type: ignore[attr-defined]
+    assert names_of(forked, e.SourceFellSilent) == []
+    assert (forked.losses, forked.missing) == ([], [])
 
 
 BAD = {

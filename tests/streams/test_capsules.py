@@ -88,14 +88,18 @@ def test_kept_incident_replays_to_the_same_verdicts(path: Path) -> None:
     assert compare_courses(capsule, course) is None
     assert course.missed == []
     assert course.unwritten == []
-    facts = [entry.said.id for entry in entries(capsule) if is_fact(entry)]
-    assert set(facts) == {fact.event_id for fact in course.found}
+    facts = {
+        entry.said.id
+        for entry in entries(capsule)
+        if isinstance(entry.said, Recorded) and is_fact(entry.said.event)
+    }
+    assert facts == {fact.event_id for fact in course.found}
 
 
-def is_fact(entry: Entry) -> bool:
+def is_fact(event: e.Event) -> bool:
     """Whether a watcher wrote it."""
-    return isinstance(entry.said, Recorded) and isinstance(
-        entry.said.event,
+    return isinstance(
+        event,
         e.NodeRegistered
         | e.ProvisionerRegistered
         | e.SourceFellSilent
