@@ -90,7 +90,7 @@ def save(
 
 
 @capsule.command(name="replay", cls=HelpfulCommand)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @output_option("table", "json")
 @click.pass_context
 def replay_command(ctx: click.Context, file: Path, output: str) -> None:

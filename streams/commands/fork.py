@@ -31,13 +31,12 @@ if TYPE_CHECKING:
 
     from streams.log_source import Entry, Place
     from streams.settings import Settings
-    from streams.travel.logs import TravelLog
     from tests.simulation.forking import Forked
     from tests.simulation.past import Past
 
 #: Records of the log that simulated topics hold before the moment; who starts there begins with the fold of it.
 RECORDS_MAX = 10_000
-#: A simulated minute of 10 nodes takes about 2 s of a core.
+#: A simulated minute of 100 nodes takes about 6 s of a core.
 FOR_MAX_MS = 3_600_000
 
 
@@ -123,14 +122,10 @@ async def _past(settings: Settings, path: Path | None, at: int | datetime | None
             state,
             records,
             prefix=settings.prefix,
-            events_id=_events_id(log),
+            events_id=log.log_id,
             heartbeats_id=heartbeats_id or _heartbeats_id(entries),
             heartbeat_ends=dict(ends),
         )
-
-
-def _events_id(log: TravelLog) -> str:
-    return log.log_id
 
 
 def _heartbeats_id(entries: list[Entry]) -> str:

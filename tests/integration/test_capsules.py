@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
+from sdk.contract.codec import Recorded
 from streams.local.rig import Rig
 from streams.local.rig_children import kill_marked
+from streams.travel import saving
 from streams.travel.capsules import read_capsule
 from tests.capsules.record import APPS, kill_agent
 from tests.integration.conftest import CreateRig
@@ -55,6 +57,25 @@ def test_saved_incident_replays_without_kafka(night: tuple[Rig, int], tmp_path: 
     assert document["difference"] is None
     written = [seen.offset for seen in rig.events() if held.start <= seen.offset < held.end]
     assert [each["offset"] for each in document["timeline"]] == written
+
+
+def test_long_log_is_kept_from_a_snapshot_on(
+    night: tuple[Rig, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows before the stretch stand in the place of the events before it; an id names an event as well."""
+    rig, at = night
+    monkeypatch.setattr(saving, "FROM_BEGINNING_MAX", -1)
+    path = tmp_path / "night.capsule"
+    said = rig.events(at)[0].said
+    assert isinstance(said, Recorded)
+    result = call(rig, "capsule", "save", "--around", said.id, "--before", "1s", str(path))
+    assert result.exit_code == 0, result.output
+    held = read_capsule(path)
+    assert held.rows
+    assert held.events[0].offset == held.start > 0
+    assert not held.course.missed
+    replayed = CliRunner().invoke(main, ["capsule", "replay", str(path)], prog_name="cli.py")
+    assert replayed.exit_code == 0, replayed.output
 
 
 def test_event_that_is_not_there_is_one_sentence(night: tuple[Rig, int], tmp_path: Path) -> None:

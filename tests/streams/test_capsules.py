@@ -210,6 +210,13 @@ def test_what_is_no_capsule_is_one_sentence(tmp_path: Path, make: Any, words: st
     assert len(result.output.splitlines()) == 1
 
 
+def test_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    """Exit code 2."""
+    result = call("replay", str(tmp_path / "b.capsule"))
+    assert result.exit_code == USAGE
+    assert "b.capsule cannot be read: No such file" in result.output
+
+
 def test_sealed_nonsense_is_no_capsule(tmp_path: Path) -> None:
     """A seal that fits makes no incident of something else."""
     path = tmp_path / "a.capsule"
