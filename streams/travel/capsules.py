@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from streams.commands import USAGE, CommandError
+from tables.rows import decode_row
 
 #: Format of the file; a reader knows this one and those before it.
 FORMAT = 1
@@ -36,6 +38,10 @@ class Kept(msgspec.Struct, array_like=True, frozen=True):
     def raw(self) -> bytes | None:
         """The bytes as they stood on the topic."""
         return None if self.value is None else self.value.encode("latin-1")
+
+    def check(self) -> None:
+        """Raise UnicodeEncodeError unless its value stands for bytes."""
+        _ = self.raw
 
 
 class KeptRow(msgspec.Struct, array_like=True, frozen=True):
@@ -146,9 +152,31 @@ def read_capsule(path: Path) -> Capsule:
     if hashlib.sha256(body).hexdigest() != seal.sha256:
         raise CommandError(f"{path} was changed after it was saved: its hash is not that of its seal.", USAGE)
     try:
-        return msgspec.json.decode(body, type=Capsule)
-    except msgspec.MsgspecError as error:
-        raise _none(path, str(error)) from None
+        capsule = msgspec.json.decode(body, type=Capsule)
+        fault = _fault(capsule)
+    except (msgspec.MsgspecError, UnicodeEncodeError, KeyError) as error:
+        fault = str(error)
+    if fault:
+        raise _none(path, fault)
+    return capsule
+
+
+def _fault(capsule: Capsule) -> str:
+    """Why a sealed incident cannot be replayed; empty if it can."""
+    stretch = [record.offset for record in capsule.events if record.offset >= capsule.start]
+    if not stretch or not stretch[0] <= capsule.event <= stretch[-1]:
+        return f"event {capsule.event} is not among its events"
+    if len(capsule.course.hashes) != len(stretch):
+        return f"it has {len(capsule.course.hashes)} hashes for {len(stretch)} events"
+    for place, records in (("log", capsule.events), *capsule.heartbeats.items()):
+        offsets = [record.offset for record in records]
+        if any(after <= before for before, after in pairwise(offsets)):
+            return f"offsets do not grow in {place}"
+    for record in (*capsule.events, *chain(*capsule.heartbeats.values())):
+        record.check()
+    for row in capsule.rows:
+        decode_row(row.table, row.row.encode())
+    return ""
 
 
 def _unpack(path: Path) -> bytes:

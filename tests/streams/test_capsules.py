@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,18 @@ from hypothesis import strategies as st
 from cli import main
 from sdk.contract import events as e
 from sdk.contract.codec import Recorded
+from sdk.contract.topics import partition_of
 from streams.commands import USAGE, CommandError
 from streams.log_source import Entry, entry_of, fold_entry
-from streams.travel.capsules import Capsule, Kept, KeptRow, read_capsule, write_capsule
+from streams.travel import incidents
+from streams.travel.capsules import Capsule, Course, Kept, KeptRow, keep, read_capsule, write_capsule
 from streams.travel.incidents import compare_courses, replay
 from streams.travel.saving import partitions_concerned
+from tables import watcher
 from tables.rows import encode_row
 from tables.state import State
+from tests.simulation.world import WIDE
+from tests.streams.recorded import record_seed
 
 KEPT = sorted(Path(__file__).parent.parent.joinpath("capsules").glob("*.capsule"))
 
@@ -124,7 +131,10 @@ def test_snapshot_in_the_place_of_the_beginning_changes_nothing(data: st.DataObj
 def test_file_holds_what_was_written(tmp_path: Path) -> None:
     """Garbage in the log and on the heartbeats survives, byte by byte."""
     garbage = [Kept(0, 1, bytes(range(256)).decode("latin-1")), Kept(1, 2, None)]
-    capsule = msgspec.structs.replace(held("app-hung"), events=garbage, heartbeats={3: garbage})
+    course = Course(hashes=["", ""])
+    capsule = msgspec.structs.replace(
+        held("app-hung"), event=1, events=garbage, heartbeats={3: garbage}, course=course
+    )
     write_capsule(tmp_path / "a.capsule", capsule)
     assert read_capsule(tmp_path / "a.capsule") == capsule
     assert garbage[0].raw == bytes(range(256))
@@ -217,8 +227,31 @@ def test_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert "b.capsule cannot be read: No such file" in result.output
 
 
-def test_sealed_nonsense_is_no_capsule(tmp_path: Path) -> None:
-    """A seal that fits makes no incident of something else."""
+NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
+    "elsewhere": ({"event": 99}, "event 99 is not among its events"),
+    "empty": ({"events": []}, "event 20 is not among its events"),
+    "unhashed": ({"course": Course()}, "it has 0 hashes for 25 events"),
+    "backwards": ({"heartbeats": {1: [Kept(5, 1, None), Kept(4, 2, None)]}}, "offsets do not grow in 1"),
+    "no bytes": ({"heartbeats": {1: [Kept(5, 1, "\u2192")]}}, "latin-1"),
+    "no row": ({"rows": [KeptRow("nodes", "x", "{}")]}, "missing required field"),
+    "no table": ({"rows": [KeptRow("planets", "x", "{}")]}, "planets"),
+}
+
+
+@pytest.mark.parametrize(("fields", "words"), NONSENSE.values(), ids=NONSENSE)
+def test_sealed_nonsense_is_no_capsule(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    """A seal that fits makes no incident of something else: exit code 2 and one sentence."""
+    path = tmp_path / "a.capsule"
+    write_capsule(path, msgspec.structs.replace(held("app-hung"), **fields))
+    result = call("replay", str(path))
+    assert result.exit_code == USAGE
+    assert "is no capsule" in result.output
+    assert words in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_sealed_document_of_another_kind_is_no_capsule(tmp_path: Path) -> None:
+    """The same for what is not even like one."""
     path = tmp_path / "a.capsule"
     write_capsule(path, held("app-hung"))
     repack(path, lambda _: b'{"event": "seven"}', seal=True)
@@ -244,3 +277,50 @@ def test_brake_needs_all_partitions() -> None:
     said = Recorded("x", "x", "", "", e.OverdueShareChanged(1, "most", 3, 4, []))
     assert partitions_concerned([Entry(0, 0, said, b"")], []) == list(range(8))
     assert partitions_concerned([], [(5, 1, 2), (3, 0, 0)]) == [3, 5]
+
+
+@contextmanager
+def few_partitions() -> Iterator[None]:
+    """Partitions as the simulator counts them."""
+    defaults = partition_of.__kwdefaults__
+    assert defaults is not None
+    before = defaults["partitions"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watcher, "WIDE_PARTITIONS", WIDE)
+        patch.setattr(incidents, "WIDE_PARTITIONS", WIDE)
+        defaults["partitions"] = WIDE
+        try:
+            yield
+        finally:
+            defaults["partitions"] = before
+
+
+@pytest.mark.parametrize("seed", [2, 5, 11])
+def test_replay_of_a_night_of_faults_finds_every_fact(seed: int) -> None:
+    """Whatever died, hung, was paused or came late: what live watchers found, the replay finds by then, and no more."""
+    night = record_seed(seed)
+    capsule = Capsule(
+        event=0,
+        start=0,
+        end=night.log.end,
+        prefix="watchkeep",
+        events_id="events-1",
+        heartbeats_id=night.heartbeats.topic_id,
+        versions={},
+        policy={},
+        policy_offset=-1,
+        now_ms=0,
+        rows=[],
+        events=[keep(entry.offset, entry.append_ms, entry.raw) for entry in night.log.entries],
+        heartbeats={
+            partition: [keep(offset, *heard) for offset, heard in sorted(beats.items())]
+            for partition, beats in night.heartbeats.beats.items()
+        },
+    )
+    with few_partitions():
+        course = replay(capsule).course
+    assert len(course.found) > 10
+    assert course.missed == []
+    kinds = {fact.event_id: fact.kind for fact in course.found}
+    # A share of the overdue that crossed a bound while nobody led is the only thing that none of them wrote.
+    assert {kinds[each] for each in course.unwritten} <= {"OverdueShareChanged"}
