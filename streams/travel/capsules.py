@@ -67,8 +67,10 @@ class FoundFact(msgspec.Struct, array_like=True, frozen=True):
 class Course(msgspec.Struct, frozen=True):
     """What a replay found."""
 
-    #: Hash of the fold after each record of the stretch, the first 16 digits.
+    #: Hash of the fold after each record of the stretch, all rows but the counters', the first 16 digits.
     hashes: list[str] = []
+    #: Offsets of records that the fold dropped.
+    dropped: list[int] = []
     #: Facts in the order in which the watcher found them.
     found: list[FoundFact] = []
     #: Offsets of facts that count in the log and that the watcher did not find before.

@@ -1,25 +1,27 @@
 """The replay of a capsule: the live fold and the live watcher, led over its records once more. Pure but for its input.
 
 1. Records of the log and of the heartbeats are taken in the order of their append times, heartbeats first: a fact
-   stands on the log after the heartbeat that showed it. Each partition keeps its own order whatever the times say.
+   stands on the log after the heartbeat that showed it, and after those that it cites, whatever clocks say. Each
+   partition keeps its own order.
 2. The watcher begins as that of a worker that has just started, and looks for facts after every record. So it finds
    each at the first moment at which anybody could have, and the log must have none that it did not find by then.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
-from typing import NamedTuple
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from sdk.contract import events as e
-from sdk.contract.codec import DecodeError, Recorded, decode_heartbeat
+from sdk.contract.codec import DecodeError, Recorded, decode_event, decode_heartbeat
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.log_source import Entry, entry_of, fold_entry
 from streams.travel.capsules import Capsule, Course, FoundFact, Kept
 from tables.digest import Digest
 from tables.facts import find_facts
-from tables.rows import decode_row
+from tables.rows import Row, decode_row
 from tables.silence import PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
@@ -65,6 +67,15 @@ class Difference(NamedTuple):
     text: str
 
 
+class Uncounted(State):
+    """A state without counters: a new version of an event is counted under its own name."""
+
+    def put(self, table: str, key: str, row: Row) -> None:
+        """Set a row, unless it counts."""
+        if table != "counters":
+            super().put(table, key, row)
+
+
 def replay(capsule: Capsule) -> Replay:
     """Lead fold and watcher over the records of a capsule."""
     state = _begin(capsule)
@@ -73,7 +84,7 @@ def replay(capsule: Capsule) -> Replay:
     left = _catch_up(capsule, watcher)
     found: dict[str, FoundFact] = {}
     found_ms: dict[str, int] = {}
-    hashes, missed, told = [], [], []
+    hashes, dropped, missed, told = [], [], [], []
     begins_ms = _begins_ms(capsule)
 
     def look(at_ms: int, place: tuple[int, int]) -> None:
@@ -95,6 +106,8 @@ def replay(capsule: Capsule) -> Replay:
         entry = entry_of(record.offset, record.append_ms, record.raw)
         outcome = fold_entry(state, entry)
         hashes.append(digest.take()[:_DIGITS])
+        if outcome.dropped:
+            dropped.append(entry.offset)
         for table, key in changed:
             watcher.row_changed(table, key)
         changed.clear()
@@ -106,7 +119,7 @@ def replay(capsule: Capsule) -> Replay:
     written = {each.entry.said.id for each in told if isinstance(each.entry.said, Recorded)}
     last_ms = max((each.entry.append_ms for each in told), default=0)
     unwritten = [key for key, ms in found_ms.items() if key not in written and ms < last_ms - _LATE_MS]
-    return Replay(Course(hashes, list(found.values()), missed, unwritten), told)
+    return Replay(Course(hashes, dropped, list(found.values()), missed, unwritten), told)
 
 
 def compare_courses(capsule: Capsule, course: Course) -> Difference | None:
@@ -135,6 +148,10 @@ def compare_courses(capsule: Capsule, course: Course) -> Difference | None:
         for offset in course.missed
         if offset not in was.missed
     ]
+    differences += [
+        Difference(offset, f"the fold {'drops' if offset in course.dropped else 'takes'} this record now")
+        for offset in sorted({*was.dropped} ^ {*course.dropped})
+    ]
     return min(differences, default=None)
 
 
@@ -145,7 +162,7 @@ def _fact_words(fact: FoundFact) -> str:
 
 def _begin(capsule: Capsule) -> State:
     """The state before the stretch."""
-    state = State()
+    state = Uncounted()
     if capsule.rows:
         rows = [(row.table, row.key, decode_row(row.table, row.row.encode())) for row in capsule.rows]
         state.load(rows, offset=capsule.events[0].offset - 1, now_ms=capsule.now_ms)
@@ -192,19 +209,51 @@ def _hear(watcher: Watcher, partition: int, record: Kept) -> None:
 
 def _merge(capsule: Capsule, heartbeats: dict[int, list[Kept]]) -> Iterator[tuple[int, Kept, int]]:
     """Time, record and partition of all records of the stretch; -1 is the log."""
-    events = [record for record in capsule.events if record.offset >= capsule.start]
-    streams = [_timed(records, partition, 0) for partition, records in sorted(heartbeats.items())]
-    streams.append(_timed(events, -1, 1))
-    for at_ms, _, partition, _, record in heapq.merge(*streams):
-        yield at_ms, record, partition
+    heads = {partition: deque(_timed(records)) for partition, records in heartbeats.items()}
+    for at_ms, record in _timed(record for record in capsule.events if record.offset >= capsule.start):
+        yield from _read_on(heads, at_ms, _cited(record))
+        yield at_ms, record, -1
+    yield from _read_on(heads, sys.maxsize, {})
 
 
-def _timed(records: list[Kept], partition: int, place: int) -> Iterator[tuple[int, int, int, int, Kept]]:
+def _read_on(
+    heads: dict[int, deque[tuple[int, Kept]]], until_ms: int, until: dict[int, int]
+) -> Iterator[tuple[int, Kept, int]]:
+    """Take the heartbeats up to a time, and those up to an offset of their partition, the oldest first."""
+    while True:
+        ready = [
+            (head[0][0], partition)
+            for partition, head in heads.items()
+            if head and (head[0][0] <= until_ms or head[0][1].offset <= until.get(partition, -1))
+        ]
+        if not ready:
+            return
+        at_ms, partition = min(ready)
+        yield at_ms, heads[partition].popleft()[1], partition
+
+
+def _cited(record: Kept) -> dict[int, int]:
+    """The heartbeats that must have been read before a fact was written: partition, last offset."""
+    try:
+        event: Any = decode_event(record.raw).event
+    except DecodeError:
+        return {}
+    if isinstance(event, e.SourceFellSilent):
+        return {event.partition: event.until_offset}
+    if isinstance(event, e.SourceReturned):
+        return {event.partition: event.offset}
+    if isinstance(event, e.OverdueShareChanged):
+        return {at.partition: at.offset for at in event.positions}
+    at = getattr(event, "position", None)
+    return {} if at is None else {at.partition: at.offset}
+
+
+def _timed(records: Iterable[Kept]) -> Iterator[tuple[int, Kept]]:
     """Records with a time that never steps back."""
     now_ms = 0
     for record in records:
         now_ms = max(now_ms, record.append_ms)
-        yield now_ms, place, partition, record.offset, record
+        yield now_ms, record
 
 
 def _is_ours(capsule: Capsule, entry: Entry) -> bool:

@@ -76,12 +76,27 @@ def kill_leader(rig: Rig) -> int:
     return at
 
 
+def stop_most_nodes(rig: Rig) -> int:
+    """Two of three nodes stand still until the brake is on; the event that engages it."""
+    pids = [rig.agent_pid(node) for node in sorted(rig.state().nodes)[:2]]
+    for pid in pids:
+        rig.stop(pid, group=True)
+    at = _wait_for(rig, e.BrakeEngaged)
+    rig.wait_time(AWAY_S, what="their silence, which is held")
+    for pid in pids:
+        rig.cont(pid, group=True)
+    _wait_for(rig, e.BrakeReleased)
+    rig.wait_running(APPS, within_s=40)
+    return at
+
+
 INCIDENTS: dict[str, Callable[[Rig], int]] = {
     "node-killed": kill_agent,
     "node-silent": kill_node,
     "app-hung": hang_app,
     "leader-killed": kill_leader,
     "broker-away": kill_broker,
+    "brake-engaged": stop_most_nodes,
 }
 
 

@@ -84,6 +84,7 @@ def test_there_are_kept_incidents() -> None:
         "app-hung",
         "leader-killed",
         "broker-away",
+        "brake-engaged",
     }
 
 
@@ -113,7 +114,8 @@ def is_fact(event: e.Event) -> bool:
         | e.SourceReturned
         | e.AppStarted
         | e.AppExited
-        | e.NodeExited,
+        | e.NodeExited
+        | e.OverdueShareChanged,
     )
 
 
@@ -177,6 +179,19 @@ def test_changed_event_names_the_first_offset_that_differs() -> None:
     found = compare_courses(capsule, replay(msgspec.structs.replace(capsule, events=events)).course)
     assert found is not None
     assert found.offset == offset
+
+
+def test_record_that_counts_all_of_a_sudden_is_a_difference() -> None:
+    """What the fold dropped and drops no more is named, and the other way round."""
+    capsule = held("app-hung")
+    assert capsule.course.dropped == []
+    course = msgspec.structs.replace(capsule.course, dropped=[7])
+    found = compare_courses(capsule, course)
+    assert found is not None
+    assert (found.offset, found.text) == (7, "the fold drops this record now")
+    found = compare_courses(msgspec.structs.replace(capsule, course=course), capsule.course)
+    assert found is not None
+    assert (found.offset, found.text) == (7, "the fold takes this record now")
 
 
 def repack(path: Path, change: Any, *, seal: bool) -> None:
