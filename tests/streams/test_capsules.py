@@ -130,6 +130,15 @@ def test_snapshot_in_the_place_of_the_beginning_changes_nothing(data: st.DataObj
     assert course.missed == []
 
 
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("behind_ms", [50, 2_000, 30_000])
+def test_log_whose_clock_is_behind_misses_no_fact(path: Path, behind_ms: int) -> None:
+    """Two brokers have two clocks: a fact comes after the heartbeats that it cites all the same."""
+    capsule = read_capsule(path)
+    events = [Kept(each.offset, each.append_ms - behind_ms, each.value) for each in capsule.events]
+    assert replay(msgspec.structs.replace(capsule, events=events)).course.missed == []
+
+
 def test_file_holds_what_was_written(tmp_path: Path) -> None:
     """Garbage in the log and on the heartbeats survives, byte by byte."""
     garbage = [Kept(0, 1, bytes(range(256)).decode("latin-1")), Kept(1, 2, None)]
