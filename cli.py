@@ -72,6 +72,10 @@ COMMANDS: dict[str, LazyCommand] = {
     "verify": LazyCommand(
         "streams.commands.verify:verify", "Fold the whole log and compare with the tables."
     ),
+    "capsule": LazyCommand(
+        "streams.commands.capsule:capsule", "Save an incident as one file, and replay it without Kafka."
+    ),
+    "fork": LazyCommand("streams.commands.fork:fork", "Go on from a moment in the simulator, with faults."),
     "simulate": LazyCommand(
         "streams.commands.simulate:simulate", "Break the platform in virtual time, by seed."
     ),

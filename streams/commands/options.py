@@ -40,6 +40,19 @@ def parse_time(text: str) -> int | None:
     return int(match["number"]) * _UNIT_MS[match["unit"]] if match else None
 
 
+class Span(click.ParamType):
+    """A length of time such as 500ms, 30s, 5m or 2h, in ms."""
+
+    name = "time"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the time that a person wrote, ms."""
+        ms = value if isinstance(value, int) else parse_time(value)
+        if ms is None:
+            self.fail(f"{value!r:.40} is no length of time; write 500ms, 30s, 5m, 2h or 1d", param, ctx)
+        return ms
+
+
 def check_known(state: State, node: str) -> str:
     """Return `node` if the log knows it.
 

@@ -14,8 +14,8 @@ BEGIN_MS = 1_700_000_000_000
 class Loop:
     """What happens when; ties go to what was planned first, so one seed is one run."""
 
-    def __init__(self, seed: int) -> None:
-        self.now_ms = BEGIN_MS
+    def __init__(self, seed: int, *, begin_ms: int = BEGIN_MS) -> None:
+        self.now_ms = begin_ms
         self.seed = seed
         #: Chance of the world (latencies, drawn ids); the nemesis has its own.
         self.chance = Random(seed)

@@ -25,6 +25,7 @@ from tests.simulation.resting import PULSE_MS, Rest, steady_until
 from tests.simulation.sim_link import Link
 
 if TYPE_CHECKING:
+    from tests.simulation.provider import Provider
     from tests.simulation.world import World
 
 POOL = "pool-home"
@@ -284,12 +285,13 @@ class Copy(Process):
 class Node(Hands):
     """A node: its machine, its agent, the copies on it and the agent's disk."""
 
-    def __init__(self, world: "World", *, order: int, port: int, slots: int) -> None:
-        self.world = world
-        self.name = str(node_id(IP, port))
+    def __init__(self, world: "World", provider: "Provider", *, order: int, port: int, slots: int) -> None:
+        self.world, self.provider = world, provider
+        ip, pool = provider.ip, provider.pool
+        self.name = str(node_id(ip, port))
         self.machine = Machine(world.loop, self.name)
         self.identity = Identity(
-            "node", self.name, order, IP, port, POOL, slots, ["process"], f"boot-{self.name}"
+            "node", self.name, order, ip, port, pool, slots, ["process"], f"boot-{self.name}"
         )
         self.image = Image()
         self.agent: Agent | None = None
@@ -307,7 +309,7 @@ class Node(Hands):
     def finish(self, agent: Agent) -> None:
         """It was told to stop and is done."""
         super().finish(agent)
-        self.world.provider.agent_ended(self)
+        self.provider.agent_ended(self)
 
     def boot(self) -> None:
         """Start the agent."""
@@ -320,7 +322,7 @@ class Node(Hands):
         self.disturbed_ms = self.world.loop.now_ms
         if self.agent is not None and self.agent.alive:
             self.agent.kill()
-            self.world.provider.agent_ended(self)
+            self.provider.agent_ended(self)
         if apps:
             self.end_group()
 

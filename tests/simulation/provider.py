@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Provider(Hands):
     """The provisioner's hands: nodes by order. With `supervised` an agent is restarted in place, unnoticed."""
 
-    def __init__(self, world: "World", *, supervised: bool) -> None:
-        self.world = world
+    def __init__(self, world: "World", *, supervised: bool, pool: str = POOL, ip: str = IP) -> None:
+        self.world, self.pool, self.ip = world, pool, ip
         self.supervised = supervised
         self.image = Image()
         self.machine = Machine(world.loop, "provisioner")
@@ -31,7 +31,7 @@ class Provider(Hands):
 
     def boot(self) -> None:
         """Start the provisioner."""
-        identity = Identity("pool", POOL, 0, IP, 0, POOL, 0, ["process"], "boot")
+        identity = Identity("pool", self.pool, 0, self.ip, 0, self.pool, 0, ["process"], "boot")
         if self.agent is None or not self.agent.alive:
             self.agent = Agent(self.world, self.machine, identity, self)
 
@@ -89,7 +89,7 @@ class Provider(Hands):
             return
         port = max(self.port_floor, order.port_floor)
         self.port_floor = port + 1
-        node = self.nodes[epoch] = Node(self.world, order=epoch, port=port, slots=order.slots)
+        node = self.nodes[epoch] = Node(self.world, self, order=epoch, port=port, slots=order.slots)
         self.world.nodes[node.name] = node
         if not self.mute:
             node.boot()

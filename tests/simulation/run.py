@@ -117,10 +117,11 @@ def run_seed(
         sensors=sensors,
         supervised=supervised,
         size=size,
+        past=None,
         **how,
     )
     checker = text = ""
-    with simulated_shell(world), _without_gc():
+    with simulated_shell(world), without_gc():
         try:
             _play(world, planned, chance, chaos_ms)
         except Violation as violation:
@@ -134,7 +135,7 @@ def run_seed(
 
 
 @contextmanager
-def _without_gc() -> Iterator[None]:
+def without_gc() -> Iterator[None]:
     """No search for cycles meanwhile: a run keeps nearly all it makes."""
     was_on = gc.isenabled()
     gc.disable()

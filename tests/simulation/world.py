@@ -20,11 +20,12 @@ from sdk.contract.codec import DecodeError, decode_orders, encode_request
 from sdk.contract.events import Decision
 from sdk.contract.orders import Orders
 from sdk.contract.requests import Request
-from sdk.contract.topics import Topics, partition_of
+from sdk.contract.topics import WIDE_PARTITIONS, Topics, partition_of
 from tables.decide import decide
 from tables.facts import FactOutbox
 from tables.state import State
 from tables.witness import Witness
+from tests.simulation.beginnings import Beginning
 from tests.simulation.checkers import Checks
 from tests.simulation.controllers import House
 from tests.simulation.decoding import Decoding
@@ -72,6 +73,7 @@ class World:
         size: Size | None = None,
         shortcuts: bool = True,
         watches_dozing: bool = False,
+        past: Beginning | None = None,
     ) -> None:
         self.seed = seed
         self.size = size or Size()
@@ -79,16 +81,18 @@ class World:
         self.shortcuts = shortcuts
         #: Whether each turn that is left out is looked at, to see that it would have done nothing.
         self.watches_dozing = watches_dozing
-        self.loop = Loop(seed)
+        self.loop = Loop(seed) if past is None else Loop(seed, begin_ms=past.now_ms)
+        #: Partitions of the wide topics: few, or as many as the log of a platform counts on.
+        self.wide = WIDE if past is None else WIDE_PARTITIONS
         self.broker = Broker(self.loop)
         self.broker.on_append = self._appended
         self.broker.on_turn = self._settle_workers
-        self.topics = Topics("watchkeep")
+        self.topics = Topics("watchkeep" if past is None else past.prefix)
         self._events_topic, self._heartbeats_topic = self.topics.events, self.topics.heartbeats
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.notifications_id = "notifications-1"
         self.decoding = Decoding()
-        self.checks = Checks(self, seed)
+        self.checks: Checks = Checks(self, seed) if past is None else past.create_witness(self)
         self.broker.on_ack = self.checks.heard_of
         self.broker.quiet_topic, self.broker.news_of = self.topics.heartbeats, News(self).take
         #: Faults that wait for a record.
@@ -102,8 +106,11 @@ class World:
         self.nodes: dict[str, Node] = {}
         self.ghosts: list[Agent] = []
         self.provider = Provider(self, supervised=supervised)
+        #: The provisioners of a past, by pool.
+        self.providers: dict[str, Provider] = {}
         self.group, self.view_group = Group(self), ViewGroup(self)
-        self.disks = {f"worker-{number}": Disk() for number in range(workers)}
+        names = [f"worker-{number}" for number in range(workers)] if past is None else past.workers
+        self.disks = {name: Disk() for name in names}
         self.machines = {name: Machine(self.loop, name) for name in self.disks}
         self.workers: dict[str, Worker] = {}
         #: Faults that have struck.
@@ -118,6 +125,8 @@ class World:
         self._asked = 0
         self._drawn = 0
         self.speakers = Speakers(self, speakers)
+        if past is not None:
+            past.arrange(self)
         for name in self.disks:
             self.start_worker(name)
         self.provider.boot()
@@ -175,7 +184,7 @@ class World:
     def standing_orders(self) -> dict[str, Orders]:
         """The newest orders of each reporter on the topic."""
         standing: dict[str, Orders] = {}
-        for number in range(WIDE):
+        for number in range(self.wide):
             for record in self.broker.log(self.topics.commands, number).records:
                 try:
                     name = (record.key or b"").decode()
@@ -348,8 +357,8 @@ def simulated_shell(world: World) -> Iterator[None]:
         (monotonic_module, "now_ms", SHELL_TIME.now_ms),
         # So few that they are forgotten: then a fact is written and refused once more.
         (FactOutbox, "REFUSED_MAX", 8),
-        (watcher_module, "WIDE_PARTITIONS", WIDE),
-        (workers_module, "WIDE_PARTITIONS", WIDE),
+        (watcher_module, "WIDE_PARTITIONS", world.wide),
+        (workers_module, "WIDE_PARTITIONS", world.wide),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in changed]
     for module, name, value in changed:
@@ -357,7 +366,7 @@ def simulated_shell(world: World) -> Iterator[None]:
     # Its callers have their own name for the function, but all share its default.
     defaults = partition_of.__kwdefaults__
     assert defaults is not None
-    wide, defaults["partitions"] = defaults["partitions"], WIDE
+    wide, defaults["partitions"] = defaults["partitions"], world.wide
     try:
         yield
     finally:
