@@ -124,8 +124,10 @@ class Again(Watcher):
             self._count(silence, begun)
             self.judge.end(app, silence.epoch, "ours")
 
-    def late(self, report: Report, entry: AppEntry, offset: int, append_ms: int, begun: Begun) -> None:
-        """An app whose age in a report is over the limit."""
+    def late(
+        self, watch: PartitionWatch, report: Report, entry: AppEntry, append_ms: int, begun: Begun
+    ) -> None:
+        """An app whose age in a report that was just read may be over the limit."""
         policy, row = self.policy, self.state.apps.get(entry.app)
         known = self.judge.open.get(entry.app)
         if row is None or row.generation != entry.generation or row.phase == "placed":
@@ -137,7 +139,7 @@ class Again(Watcher):
         node = self.state.nodes.get(report.reporter)
         if node is None or node.registration != report.registration or not is_hosted(self.state, row):
             return
-        watch = self.watches[partition_of(report.reporter)]
+        offset = watch.next_offset - 1
         beat = watch.app_beats.get((entry.app, entry.generation), offset)
         silence = Silence(
             entry.app,

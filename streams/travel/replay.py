@@ -21,6 +21,9 @@ from tables.state import State
 #: Tables whose rows say what a watcher has to wait for.
 _FOLLOWED = frozenset(["nodes", "pools", "sources", "devices"])
 
+#: A record this much older than one before it shows that the broker's clock was set back; less is two partitions.
+STEP_BACK_MS = 1_000
+
 
 class Found(msgspec.Struct):
     """What a replay of some partitions found."""
@@ -36,6 +39,8 @@ class Found(msgspec.Struct):
     end_ms: int
     #: The policy in force at the end.
     policy: Policy
+    #: The broker's clock was set back meanwhile: what was recorded in different partitions is out of order there.
+    set_back: bool = False
 
 
 class Replay:
@@ -59,6 +64,7 @@ class Replay:
         self._counts = False
         self.events = self.beats = 0
         self.begin_ms = self.end_ms = 0
+        self.set_back = False
         self._shortest_ms = 0
         self._adopt_policies()
         for run in self.runs:
@@ -85,6 +91,7 @@ class Replay:
             self.begin_ms,
             self.end_ms,
             self.state.policy,
+            self.set_back,
         )
 
     # --- what watchers ask --------------------------------------------------------------------------
@@ -101,7 +108,10 @@ class Replay:
 
     def beat(self, partition: int, offset: int, append_ms: int, record: Heartbeat | None) -> None:
         """One heartbeat of a partition; None for what could not be decoded."""
-        self.end_ms = max(self.end_ms, append_ms)
+        if append_ms > self.end_ms:  # noqa: PLR1730  # called ten million times for a day
+            self.end_ms = append_ms
+        elif append_ms < self.end_ms - STEP_BACK_MS:
+            self.set_back = True
         self.beats += self._counts
         if type(record) is Tick:
             for run, watch in zip(self.runs, self._watches[partition], strict=True):
@@ -113,15 +123,15 @@ class Replay:
         for run, watch in zip(self.runs, self._watches[partition], strict=True):
             watch.apply(offset, append_ms, record, run.policy)
         if type(record) is Report:
-            self._read_apps(record, offset, append_ms)
+            self._read_apps(partition, record, append_ms)
         if self._awaited:
             self._hear(record, append_ms)
 
-    def _read_apps(self, report: Report, offset: int, append_ms: int) -> None:
+    def _read_apps(self, partition: int, report: Report, append_ms: int) -> None:
         for entry in report.apps:
             if entry.age_ms >= self._shortest_ms:
-                for run in self.runs:
-                    run.late(report, entry, offset, append_ms, self)
+                for run, watch in zip(self.runs, self._watches[partition], strict=True):
+                    run.late(watch, report, entry, append_ms, self)
 
     def _hear(self, record: Heartbeat | None, at_ms: int) -> None:
         match record:
@@ -157,6 +167,7 @@ class Replay:
     def event(self, entry: Entry) -> None:
         """One record of the log."""
         self.events += self._counts
+        self.set_back |= entry.append_ms < self.end_ms - STEP_BACK_MS
         self.end_ms = max(self.end_ms, entry.append_ms)
         said: Any = None if isinstance(entry.said, DecodeError) else entry.said.event
         apps = (

@@ -65,13 +65,13 @@ class Silence(msgspec.Struct):
     def is_same(self, other: Silence) -> bool:
         """Whether both are one: of one epoch, in stretches that overlap, so that no beat lies between.
 
-        What is known of an app are ages in reports: its silences are one if they began at the same time.
+        What is known of an app are ages in reports: its silences are also one if they began at the same time.
         """
         if (self.source, self.epoch) != (other.source, other.epoch):
             return False
-        if self.kind == "app":
-            begins = [each.found_ms - each.silent_ms for each in (self, other)]
-            return abs(begins[0] - begins[1]) < _ONE_APART_MS
+        begins = [each.found_ms - each.silent_ms for each in (self, other)]
+        if self.kind == "app" and abs(begins[0] - begins[1]) < _ONE_APART_MS:
+            return True
         return self.from_offset <= other.until_offset and other.from_offset <= self.until_offset
 
 

@@ -45,6 +45,8 @@ class Comparison(msgspec.Struct):
     policy: Policy
     #: Whether a restart was recorded, from which the others are reckoned.
     has_recoveries: bool
+    #: The broker's clock was set back meanwhile, so that events and heartbeats are out of order around there.
+    set_back: bool
 
 
 def complete_changes(changes: Changes, policy: Policy) -> dict[str, int | bool | str]:
@@ -79,6 +81,7 @@ def compare_found(found: list[Found], rules: list[Changes]) -> Comparison:
     columns = []
     for number, changes in enumerate(rules):
         again = _ordered([silence for each in found for silence in each.again[number]])
+        changes = {key: value for key, value in changes.items() if value != getattr(found[0].policy, key)}
         columns.append(_column(changes, recorded, again, recoveries, totals))
     return Comparison(
         totals,
@@ -89,6 +92,7 @@ def compare_found(found: list[Found], rules: list[Changes]) -> Comparison:
         max(each.end_ms for each in found),
         found[0].policy,
         any(counts for counts in recoveries.counts.values()),
+        any(each.set_back for each in found),
     )
 
 
