@@ -49,8 +49,8 @@ class Again(Watcher):
         self.changes = dict(changes)
         self.mine = frozenset(partitions)
         self.judge = Judge()
-        self._base = state.policy
-        self._policy = self._base
+        #: The policy that was in force, with the changes.
+        self.now = state.policy
         #: Nodes that the recorded decisions declared down before these rules found them -> registration, apps then.
         self.cut_off: dict[str, tuple[int, int]] = {}
         self.adopt_policy()
@@ -60,16 +60,13 @@ class Again(Watcher):
             self.fresh_at_ms[partition] = 0
 
     def adopt_policy(self) -> None:
-        """Lay the changes over the policy in force."""
-        self._base = self.state.policy
-        self._policy = msgspec.structs.replace(self._base, **self.changes) if self.changes else self._base
+        """Lay the changes over the policy that is in force now."""
+        self.now = msgspec.structs.replace(self.state.policy, **self.changes)
 
     @property
     def policy(self) -> Policy:
         """The policy that was in force, with the changes."""
-        if self._base is not self.state.policy:
-            self.adopt_policy()
-        return self._policy
+        return self.now
 
     def confirm_heard(self, node: str) -> Position | None:
         """As live; nodes of other partitions are taken for heard, somebody else replays them."""

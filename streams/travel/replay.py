@@ -9,7 +9,7 @@ import msgspec
 
 from sdk.contract import events as e
 from sdk.contract.codec import DecodeError
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.log_source import Entry, fold_entry
@@ -54,7 +54,8 @@ class Replay:
         self.mine = frozenset(range(WIDE_PARTITIONS) if partitions is None else partitions)
         self.recorded = Judge()
         self.runs = [Again(self.state, changes, self.mine) for changes in rules]
-        self._watches = [[run.watches[number] for run in self.runs] for number in range(WIDE_PARTITIONS)]
+        #: By partition, what reads its heartbeats.
+        self._pairs = [[(run, run.watches[number]) for run in self.runs] for number in range(WIDE_PARTITIONS)]
         self.recoveries = Recoveries()
         self._judges = [self.recorded, *(run.judge for run in self.runs)]
         #: Sources whose beats matter to somebody.
@@ -108,29 +109,29 @@ class Replay:
 
     def beat(self, partition: int, offset: int, append_ms: int, record: Heartbeat | None) -> None:
         """One heartbeat of a partition; None for what could not be decoded."""
-        if append_ms > self.end_ms:  # noqa: PLR1730  # called ten million times for a day
+        if append_ms > self.end_ms:
             self.end_ms = append_ms
         elif append_ms < self.end_ms - STEP_BACK_MS:
             self.set_back = True
-        self.beats += self._counts
-        if type(record) is Tick:
-            for run, watch in zip(self.runs, self._watches[partition], strict=True):
-                before = len(watch.silent)
-                watch.apply(offset, append_ms, record, run.policy)
-                if len(watch.silent) > before:
-                    run.closed(watch, len(watch.silent) - before, append_ms, self)
-            return
-        for run, watch in zip(self.runs, self._watches[partition], strict=True):
-            watch.apply(offset, append_ms, record, run.policy)
+        if self._counts:
+            self.beats += 1
+        pairs = self._pairs[partition]
+        for run, watch in pairs:
+            before = len(watch.silent)
+            watch.apply(offset, append_ms, record, run.now)
+            # Only a tick closes sessions, and what it closes stands last.
+            if len(watch.silent) > before:
+                run.closed(watch, len(watch.silent) - before, append_ms, self)
         if type(record) is Report:
             self._read_apps(partition, record, append_ms)
         if self._awaited:
             self._hear(record, append_ms)
 
     def _read_apps(self, partition: int, report: Report, append_ms: int) -> None:
+        shortest_ms = self._shortest_ms
         for entry in report.apps:
-            if entry.age_ms >= self._shortest_ms:
-                for run, watch in zip(self.runs, self._watches[partition], strict=True):
+            if entry.age_ms >= shortest_ms:
+                for run, watch in self._pairs[partition]:
                     run.late(watch, report, entry, append_ms, self)
 
     def _hear(self, record: Heartbeat | None, at_ms: int) -> None:
@@ -205,7 +206,7 @@ class Replay:
         self.recorded.find(silence)
         self.await_beat(said.source)
         # A beat that came while the fact was on its way.
-        for watch in self._watches[said.partition][:1]:
+        for _, watch in self._pairs[said.partition][:1]:
             session = watch.sessions.get(said.source)
             if session is not None and session.last_offset > said.until_offset:
                 self.recorded.hear(said.source, session.epoch, at_ms)
@@ -269,6 +270,8 @@ class Replay:
             run.cut_off_app(said.app, silence, self)
 
     def _adopt_policies(self) -> None:
+        for run in self.runs:
+            run.adopt_policy()
         self._shortest_ms = min((run.policy.silence_limit_ms for run in self.runs), default=1 << 60)
 
 

@@ -79,9 +79,9 @@ def compare_found(found: list[Found], rules: list[Changes]) -> Comparison:
         _reckon(silence, recoveries)
     totals = totals_of(recorded)
     columns = []
-    for number, changes in enumerate(rules):
+    for number, rule in enumerate(rules):
         again = _ordered([silence for each in found for silence in each.again[number]])
-        changes = {key: value for key, value in changes.items() if value != getattr(found[0].policy, key)}
+        changes = {key: value for key, value in rule.items() if value != getattr(found[0].policy, key)}
         columns.append(_column(changes, recorded, again, recoveries, totals))
     return Comparison(
         totals,
