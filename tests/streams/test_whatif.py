@@ -22,6 +22,7 @@ from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from streams.commands import CommandError
 from streams.log_files import BeatRecord, FileWriter, beat_line, decode_line, read_file
+from streams.log_source import Entry
 from streams.travel import recordings
 from streams.travel.again import Changes
 from streams.travel.plots import svg_plot
@@ -159,7 +160,7 @@ def as_wide_as_the_simulator() -> Iterator[None]:
 
 def write_night(recording: Recording, path: Path) -> None:
     """A recording as the file that `events export --beats` would write."""
-    streams: list[list[recordings.Entry | BeatRecord]] = [list(recording.log.entries)]
+    streams: list[list[Entry | BeatRecord]] = [list(recording.log.entries)]
     for partition, beats in recording.heartbeats.beats.items():
         streams.append([BeatRecord(partition, at, *heard) for at, heard in sorted(beats.items())])
     with FileWriter(path) as file:
