@@ -76,6 +76,12 @@ COMMANDS: dict[str, LazyCommand] = {
         "streams.commands.capsule:capsule", "Save an incident as one file, and replay it without Kafka."
     ),
     "fork": LazyCommand("streams.commands.fork:fork", "Go on from a moment in the simulator, with faults."),
+    "whatif": LazyCommand(
+        "streams.commands.whatif:whatif", "Decide a recorded stretch again under other rules."
+    ),
+    "backtest": LazyCommand(
+        "streams.commands.backtest:backtest", "Try a policy on recordings; fails if it restarts more falsely."
+    ),
     "simulate": LazyCommand(
         "streams.commands.simulate:simulate", "Break the platform in virtual time, by seed."
     ),

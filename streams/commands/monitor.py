@@ -225,7 +225,7 @@ def watch_line(at_ms: int, monitored: Monitored) -> str:
 
 @monitor.command("policy")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@output_option("table", "json")
+@output_option("table", "json", "toml")
 @platform_options
 def policy(changes: tuple[str, ...], output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
     r"""Show the policy in force, or change it: limits, brake, back-off and placement.
@@ -236,6 +236,7 @@ def policy(changes: tuple[str, ...], output: str, bootstrap_servers: str | None,
     Examples:
       python cli.py monitor policy
       python cli.py monitor policy brake_hold_ms=120000 strategy=binpack
+      python cli.py monitor policy -o toml > policy.toml
     """
     wish = parse_changes(changes)
     run(_policy(settings_of(bootstrap_servers, prefix), wish, output))
@@ -272,6 +273,10 @@ async def _policy(settings: Settings, wish: dict[str, int | bool | str], output:
             click.echo(to_json(row))
             return
         values = msgspec.structs.asdict(row.policy).items()
+        if output == "toml":
+            # Numbers, words and truth: TOML writes them as JSON does.
+            click.echo("\n".join(f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values))
+            return
         click.echo(table(["KEY", "VALUE"], [[key, str(value).lower()] for key, value in values]))
         click.echo(
             f"As of offset {row.offset}." if row.offset >= 0 else "The built-in one; nobody has changed it."

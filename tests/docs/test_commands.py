@@ -49,7 +49,8 @@ def test_command_parses_when_typed_as_shown(
     page: str, arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command in a page is one that cli.py takes."""
-    (tmp_path / "log.jsonl").touch()
+    for name in ("log.jsonl", "night.jsonl.zst", "policy.toml"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
 
     try:
