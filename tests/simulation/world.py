@@ -29,6 +29,7 @@ from tests.simulation.beginnings import Beginning
 from tests.simulation.checkers import Checks
 from tests.simulation.controllers import House
 from tests.simulation.decoding import Decoding
+from tests.simulation.hash_judge import hash_every
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
@@ -91,6 +92,7 @@ class World:
         self._events_topic, self._heartbeats_topic = self.topics.events, self.topics.heartbeats
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.notifications_id = "notifications-1"
+        self.hash_every = hash_every(seed)
         self.decoding = Decoding()
         self.checks: Checks = Checks(self, seed) if past is None else past.create_witness(self)
         self.broker.on_ack = self.checks.heard_of
