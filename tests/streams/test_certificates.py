@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from sdk.contract import events as e
-from sdk.contract.codec import Recorded, encode_event
+from sdk.contract.codec import Recorded, decode_heartbeat, encode_event, encode_heartbeat
+from sdk.contract.heartbeats import Tick
 from streams.log_source import Entry, entry_of
 from streams.travel.archive import Archive
 from streams.travel.explaining import explain_event, find_event
@@ -24,7 +25,7 @@ from tests.streams.recorded import Recording, record_seed
 
 run = asyncio.run
 #: Some with sensors, with original clients, with steps of the broker's clock, with lost acknowledgements.
-SEEDS = (1, 17, 4, 11, 20, 21, 25, 51)
+SEEDS = (1, 17, 4, 11, 20, 21, 25, 51, 74)
 recorded = cache(record_seed)
 
 
@@ -76,6 +77,7 @@ FORGED = {
     "longer": Forged(e.SourceFellSilent, _add("silent_ms", 1)),
     "a beat earlier": Forged(e.SourceFellSilent, _add("from_offset", -1)),
     "decided earlier": Forged(e.SourceFellSilent, _add("until_offset", -1)),
+    "decided by what never was": Forged(e.SourceFellSilent, _add("until_offset", 100_000)),
     "another limit": Forged(e.SourceFellSilent, _add("limit_ms", -1_000)),
     "settled for longer": Forged(
         e.SourceFellSilent, _add("postponed_ms", 5_000), lambda it: it.kind == "node"
@@ -162,6 +164,34 @@ def test_a_beat_in_the_middle_of_a_silence_is_found() -> None:
         beats = {**night.heartbeats.beats, event.partition: {**held, **forged}}
         proof = _prove(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)))
         assert entry.offset in [found.offset for found in proof.failed]
+
+
+def test_a_silence_that_no_bridge_vouches_for_is_found() -> None:
+    """A sensor is silent only if a worker said that it had read the sensor's topic."""
+    night, entry, event = _find(
+        Forged(e.SourceFellSilent, lambda it: it, lambda it: it.kind == "sensor" and it.from_offset >= 0)
+    )
+    held = dict(night.heartbeats.beats[event.partition])
+    for at in range(event.from_offset, event.until_offset + 1):
+        record = decode_heartbeat(held[at][1])
+        if isinstance(record, Tick):
+            held[at] = held[at][0], encode_heartbeat(msgspec.structs.replace(record, bridged=0))
+    beats = {**night.heartbeats.beats, event.partition: held}
+
+    proof = _prove(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)))
+
+    assert entry.offset in [found.offset for found in proof.failed]
+
+
+def test_heartbeats_of_another_topic_prove_nothing() -> None:
+    """A log that was brought onto another cluster cites heartbeats that stayed behind: what is there is not them."""
+    night = recorded(11)
+    other = HeldHeartbeats("another", night.heartbeats.beats, dict.fromkeys(night.heartbeats.beats, 1))
+
+    proof = _prove(Recording(night.log, other))
+
+    assert proof.failed == []
+    assert proof.verdicts["recorded"] > _prove(night).verdicts.get("recorded", 0)
 
 
 def test_a_stretch_is_checked_with_what_came_before() -> None:
