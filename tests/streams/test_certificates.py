@@ -167,9 +167,9 @@ def test_a_beat_in_the_middle_of_a_silence_is_found() -> None:
 
 
 def test_a_silence_that_no_bridge_vouches_for_is_found() -> None:
-    """A sensor is silent only if a worker said that it had read the sensor's topic."""
+    """What beats into a topic of its own is silent only if a worker said that it had read that topic."""
     night, entry, event = _find(
-        Forged(e.SourceFellSilent, lambda it: it, lambda it: it.kind == "sensor" and it.from_offset >= 0)
+        Forged(e.SourceFellSilent, lambda it: it, lambda it: it.source.startswith("service-original"))
     )
     held = dict(night.heartbeats.beats[event.partition])
     for at in range(event.from_offset, event.until_offset + 1):
