@@ -20,6 +20,7 @@ from tables.fold_commands import COMMAND_HANDLERS
 from tables.fold_control import CONTROL_HANDLERS
 from tables.fold_devices import DEVICE_HANDLERS
 from tables.fold_grants import GRANT_HANDLERS
+from tables.fold_hashes import HASH_HANDLERS
 from tables.fold_moves import MOVE_HANDLERS
 from tables.fold_nodes import NODE_HANDLERS
 from tables.fold_notifications import NOTIFICATION_HANDLERS
@@ -31,7 +32,7 @@ from tables.rows import CounterRow
 from tables.state import State
 
 #: Grows when the rules below change; a worker with an older fold does not lead.
-FOLD_VERSION = 7
+FOLD_VERSION = 8
 
 
 class Meta(NamedTuple):
@@ -72,6 +73,7 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Meta], str]] = {
     **DEVICE_HANDLERS,
     **NOTIFICATION_HANDLERS,
     **COMMAND_HANDLERS,
+    **HASH_HANDLERS,
 }
 
 

@@ -77,6 +77,7 @@ from sdk.contract.facts import (
     AppStarted,
     Band,
     ControllerReported,
+    FoldHashed,
     NodeExited,
     NodeRegistered,
     NotificationsRead,
@@ -118,6 +119,7 @@ __all__ = [
     "DeviceRetired",
     "DeviceUnbound",
     "Event",
+    "FoldHashed",
     "GrantExpired",
     "GrantRefused",
     "NodeCordoned",
@@ -203,6 +205,7 @@ Event = (
     | OverdueShareChanged
     | NotificationsRead
     | ControllerReported
+    | FoldHashed
     | AppSubmitted
     | AppStopRequested
     | AppRestartRequested
@@ -247,6 +250,7 @@ EVENT_TYPES: dict[str, tuple[type[msgspec.Struct], str]] = {
     "watchkeep.overdue-share.changed.v1": (OverdueShareChanged, ""),
     "watchkeep.notifications.read.v1": (NotificationsRead, ""),
     "watchkeep.controller.reported.v1": (ControllerReported, "controller"),
+    "watchkeep.fold.hashed.v1": (FoldHashed, ""),
     "watchkeep.app.submitted.v1": (AppSubmitted, "spec"),
     "watchkeep.app.stop-requested.v1": (AppStopRequested, "app"),
     "watchkeep.app.restart-requested.v1": (AppRestartRequested, "app"),

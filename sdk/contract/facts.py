@@ -167,3 +167,15 @@ class ControllerReported(EventBase, frozen=True):
     #: Offset of the report in the controller's topic.
     offset: Whole
     reason: str = ""
+
+
+class FoldHashed(EventBase, frozen=True):
+    """What the leader's state comes to as of an offset, so that any other fold of the log can be compared with it."""
+
+    term: Whole
+    #: Offset of the last record folded.
+    as_of: Whole
+    #: The fold hash there (`tables.digest`), 64 hexadecimal digits.
+    hash: str
+    #: Version of the fold that came to it.
+    fold_version: Whole

@@ -23,14 +23,27 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from streams.settings import Settings
+    from streams.travel.hashes import Hashes
     from streams.travel.proving import Proof
 
 
 @click.group(cls=HelpfulGroup, invoke_without_command=True)
+@click.option(
+    "--hashes", is_flag=True, help="Compare every hash of the fold on the log with a fold of it instead."
+)
+@file_option
 @output_option("table", "json")
 @platform_options
 @click.pass_context
-def verify(ctx: click.Context, output: str, bootstrap_servers: str | None, prefix: str | None) -> None:
+def verify(
+    ctx: click.Context,
+    output: str,
+    bootstrap_servers: str | None,
+    prefix: str | None,
+    path: Path | None,
+    *,
+    hashes: bool,
+) -> None:
     r"""Fold the whole log and compare with the published tables, row by row.
 
     Works while the platform runs. Each difference is printed, and the exit code is 1 if there is one.
@@ -39,10 +52,17 @@ def verify(ctx: click.Context, output: str, bootstrap_servers: str | None, prefi
     Examples:
       python cli.py verify
       python cli.py verify -o json
+      python cli.py verify --hashes
+      python cli.py verify --hashes --file log.jsonl.zst
       python cli.py verify certificates
     """
     if ctx.invoked_subcommand is not None:
         return
+    if hashes:
+        _show_hashes(ctx, run(_hashes(settings_of(bootstrap_servers, prefix), path)), output)
+        return
+    if path is not None:
+        raise click.UsageError("--file goes with --hashes: a log in a file has no tables to compare with.")
     import time
 
     from streams.verifying import verify as verify_view
@@ -68,6 +88,37 @@ def verify(ctx: click.Context, output: str, bootstrap_servers: str | None, prefi
             )
     if verdict.differences:
         ctx.exit(FAILED)
+
+
+def _show_hashes(ctx: click.Context, found: Hashes, output: str) -> None:
+    if output == "json":
+        wrong = [each._asdict() for each in found.wrong]
+        click.echo(to_json({"checked": found.checked, "events": found.events, "wrong": wrong}))
+    else:
+        for each in found.wrong:
+            here = f"this fold has {each.folded}" if each.folded else "the log has no such record"
+            click.echo(
+                f"{each.offset:>6}  says that the state as of {each.as_of} has the hash {each.said} "
+                f"(fold version {each.fold_version}), but {here}"
+            )
+        text = f"{found.checked} hashes of {found.events} events: "
+        text += (
+            f"{len(found.wrong)} differ, the first as of {found.wrong[0].as_of}"
+            if found.wrong
+            else "all hold"
+        )
+        click.secho(text, fg="red" if found.wrong else "green")
+    if found.wrong:
+        ctx.exit(FAILED)
+
+
+async def _hashes(settings: Settings, path: Path | None) -> Hashes:
+    from streams.travel.hashes import verify_hashes
+    from streams.travel.logs import open_log
+
+    async with open_log(settings, path) as log:
+        with progress_bar("hashing the log") as bar:
+            return await verify_hashes(log, bar)
 
 
 @verify.command("certificates")

@@ -8,11 +8,12 @@ import logging
 from typing import Any, Protocol
 
 from sdk.contract.codec import DecodeError, decode_event
-from sdk.contract.events import PlannerStarted
+from sdk.contract.events import FoldHashed, PlannerStarted
 from sdk.contract.heartbeats import Tick
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.controls import Controls
+from streams.core.hashing import HASH_EVERY, Hashing
 from streams.core.letters import Letters
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
@@ -59,6 +60,7 @@ class Round:
         ticker: Clockwork,
         appender: Appender,
         heartbeats_id: str,
+        hash_every: int = HASH_EVERY,
     ) -> None:
         self._state = state
         self._watcher = watcher
@@ -71,6 +73,7 @@ class Round:
         self._appender = appender
         self._heartbeats_id = heartbeats_id
         self._rows_changed = state.listen()
+        self._hashing = Hashing(state, appender, every=hash_every)
         self.outbox = FactOutbox()
         #: What the log lacked in the last turn.
         self.facts: list[Fact] = []
@@ -98,6 +101,8 @@ class Round:
             _log.info("leading from term %d on", meta.offset)
             self._publisher.begin_term()
             self._controls.begin_term()
+        if isinstance(recorded.event, FoldHashed):
+            self._hashing.read(recorded.event)
         self._planning.read_back(recorded.id, accepted=outcome.accepted, reason=outcome.dropped)
 
     def follow_rows(self) -> None:
@@ -135,6 +140,7 @@ class Round:
             self.facts += self._controls.facts()
         self._write_facts(self.outbox.due(self.facts, now_ms=now_ms, leads=leads))
         self._planning.turn(elapsed_ms)
+        self._hashing.turn(leads=leads, cause=self._planning.last_id)
         if leads and back_at_end:
             if not self._planning.is_deciding:
                 # What is being decided changes the same orders; half of it would only be written twice.

@@ -16,8 +16,8 @@ from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, 
 from sdk.contract.ids import derive_id
 from sdk.contract.policy import Policy
 
-#: How early a timer may fire by its planner's clock, ms; longest text of an end in a fact; largest load per core.
-TIMER_SLACK_MS, DETAIL_MAX, LOAD_MAX = 1_000, 300, 100.0
+#: How early a timer may fire, ms; longest text of an end; largest load per core; age of what a bridge's tick says, ms.
+TIMER_SLACK_MS, DETAIL_MAX, LOAD_MAX, BRIDGE_LAG_MS = 1_000, 300, 100.0, 500
 _HELLO = ("claim", "order", "ip", "port", "pool", "slots", "drivers", "boot_id")
 #: A heartbeat: append time, value. Heartbeats: partition -> offset -> record.
 Heard = tuple[int, bytes | None]
@@ -39,16 +39,11 @@ _KEYS = _table(
     "NodeExited node-exited order, AppExited ended app generation, AppDeclaredDown ended app generation,"
     "NodeDownConfirmed confirmed node, TimerFired fired key set_at, PoolConfigured pool pool, NodeOrdered order offset,"
     "AppSubmitted app spec.app, NodeRequested grant offset, NodeRegistered node node offset,"
-    "AppPlaced copy app offset, AppPrepared copy app offset"
+    "AppPlaced copy app offset, AppPrepared copy app offset, SourceExpected bridged source,"
+    "DeviceRegistered bridged device.device"
 )
-_NAMES = [
-    "pool pool",
-    "app app",
-    "grant grant",
-    "order order",
-    "node node registration",
-    "copy app generation",
-]
+_NAMES = ("pool pool", "app app", "grant grant", "order order", "node node registration")
+_COPIES = ("copy app generation", "copy app replaces", "copy app beside")
 
 
 class Finding(NamedTuple):
@@ -68,6 +63,7 @@ class Checker:
 
     def __init__(self, topic_id: str) -> None:
         self._topic_id = topic_id  # of the heartbeats that can be read; facts about another are only recorded
+        self.named_topic = ""  # of those that the last fact which names a topic is about
         self._policies: list[tuple[int, Policy]] = [(-1, Policy())]
         self._requests: set[str] = set()
         self._term, self._fold_version = -1, 0
@@ -95,6 +91,9 @@ class Checker:
         self._append_ms = append_ms
         if getattr(recorded.event, "term", self._term) != self._term:
             return Finding(offset, "void", "its term is over")
+        if isinstance(recorded.event, e.SourceFellSilent | e.SourceReturned):
+            self.named_topic = recorded.event.topic_id
+        beats = beats if self.named_topic == self._topic_id else {}
         verdict, text = "proven", ""
         try:
             self._judge(offset, append_ms, recorded, beats)
@@ -120,13 +119,14 @@ class Checker:
             self._limits.setdefault(x.device.device, set()).add(x.device.silence_limit_ms)
         elif isinstance(x, e.SensorLimitChanged):
             self._limits.setdefault(f"type {x.type}", set()).add(x.silence_limit_ms)
+        elif isinstance(x, e.SourceForgotten):
+            self._seen.pop(("bridged", x.source), None)
         if words := _KEYS.get(type(x)):
             self._seen.setdefault(_filled(words, x, offset), []).append(offset)
         if hasattr(x, "based_on"):
             self._batch[x.term, x.based_on] = offset
 
     def _knows(self, *key: str | int) -> bool:
-        """Whether the decision that is judged knew something: its state, or what was decided together with it."""
         return any(at <= self._until for at in self._seen.get(key, ()))
 
     def _silence_of(self, source: str, epoch: int) -> int:
@@ -143,8 +143,6 @@ class Checker:
             _need(recorded.id == derive_id(*_filled(words, x), *more), "its id is not that of what it says")
         is_fact = isinstance(x, e.SourceFellSilent | e.SourceReturned) or hasattr(x, "position")
         _need(is_fact or hasattr(x, "based_on"), "no heartbeat and no decision is behind it", "stated")
-        is_there = getattr(x, "topic_id", self._topic_id) == self._topic_id
-        _need(is_there, "its heartbeats were in another topic", "recorded")
         if isinstance(x, e.SourceFellSilent):
             claim = self._won.get((x.source, x.epoch), ("", 0))[0]
             policies = [policy for _, policy in self._policies[-2:]]
@@ -153,13 +151,17 @@ class Checker:
                 names = (x.source, f"type {self._type_of.get(x.source)}")
                 limits = {limit for name in names for limit in self._limits.get(name, ())} - {0}
             _need(x.limit_ms in limits, f"the limit was {sorted(limits)} ms")
-            faults = {_silence_fault(x, policy, claim, beats) for policy in policies}
-            _need("" in faults, "; ".join(sorted(faults)))
+            bridge = self._seen.get(("bridged", x.source), [-1])[0]
+            bridged = self._asked.get(bridge, (1 << 60, 0))[0], bridge
+            faults = {_silence_fault(x, policy, claim, bridged, beats) for policy in policies}
+            changed_ms, _ = self._asked.get(self._policies[-1][0], (-1, 0))
+            since_ms = beats[x.partition].get(max(x.from_offset, 0), (0, None))[0]
+            _need("" in faults, "; ".join(sorted(faults)), "failed" if changed_ms < since_ms else "recorded")
         elif isinstance(x, e.SourceReturned):
             heard = _at(beats, x.partition, x.offset)
             runs = [entry.status for entry in _entries(heard, x.source, x.epoch)] not in ([], ["exited"])
-            says = runs if x.kind == "app" else _beats(heard, x.source, x.epoch, "")
-            _need(says, "no beat of it stands there")
+            runs = runs if x.kind == "app" else _beats(heard, x.source, x.epoch, "")
+            _need(runs, "no beat of it stands there")
         elif is_fact:
             says = _says(_at(beats, x.position.partition, x.position.offset), x)
             _need(says, "the cited heartbeat does not say so")
@@ -171,7 +173,7 @@ class Checker:
             self._decision(append_ms, x, beats)
 
     def _decision(self, append_ms: int, x: Any, beats: Beats) -> None:
-        for kind, *fields in map(str.split, [*_NAMES, "copy app replaces", "copy app beside"]):
+        for kind, *fields in map(str.split, _NAMES + _COPIES):
             named = [getattr(x, field, 0) for field in fields]
             _need(not all(named) or self._knows(kind, *named), f"nothing before it says {kind} {named}")
         match x:
@@ -221,34 +223,36 @@ def _beats(heard: Heartbeat | None, source: str, epoch: int, claim: str) -> bool
 
 
 def _entries(heard: Heartbeat | None, app: str, generation: int) -> list[Any]:
-    return [
-        entry for entry in getattr(heard, "apps", ()) if (entry.app, entry.generation) == (app, generation)
-    ]
+    return [each for each in getattr(heard, "apps", ()) if (each.app, each.generation) == (app, generation)]
 
 
-def _silence_fault(x: e.SourceFellSilent, policy: Policy, claim: str, beats: Beats) -> str:
+def _silence_fault(x: Any, policy: Policy, claim: str, bridged: tuple[int, int], beats: Beats) -> str:
     """Why the heartbeats do not bear out a silence under a policy; empty if they do."""
     begin, until = max(x.from_offset, 0), _at(beats, x.partition, x.until_offset)
     if x.kind == "app":
         ages = [entry.age_ms for entry in _entries(until, x.source, x.epoch)]
         return "" if ages == [x.silent_ms] and ages[0] >= x.limit_ms else f"the report says {ages}"
-    first, (elapsed, cut) = _at(beats, x.partition, begin), (0, -1)
+    first, elapsed, cut, bridges, spoke = _at(beats, x.partition, begin), 0, -1, 0, -policy.clock_step_max_ms
+    bridge = bridged[1] if bridged[0] < beats[x.partition][begin][0] else 0
     for at in range(begin + 1, x.until_offset + 1):
         record = _at(beats, x.partition, at)
         step = beats[x.partition][at][0] - beats[x.partition][at - 1][0]
         elapsed += min(max(step, 0), policy.clock_step_max_ms)
         cut = elapsed if step > policy.clock_step_max_ms else cut
+        if isinstance(record, Tick) and record.bridged:
+            bridges, spoke = bridges + min(elapsed - spoke, policy.clock_step_max_ms), elapsed
         if _beats(record, x.source, x.epoch, claim):
             return f"it beat at heartbeat {x.partition}/{at}"
-    due = x.limit_ms
-    if cut >= 0:
-        due = max(due, min(cut + policy.settling_ms, due + policy.settling_in_all_ms))
+    most = x.limit_ms + policy.settling_in_all_ms
+    due = x.limit_ms if cut < 0 else max(x.limit_ms, min(cut + policy.settling_ms, most))
+    if bridge and (bridges <= x.limit_ms + BRIDGE_LAG_MS or getattr(until, "bridged", 0) < bridge):
+        return f"its topic was read for {bridges} ms"
     if elapsed <= due or not isinstance(until, Tick):
         return f"{elapsed} ms passed up to a {type(until).__name__}, and it had {due}"
     if not x.limit_ms <= x.limit_ms + x.postponed_ms < x.silent_ms:
         return f"{x.silent_ms} ms are not over the limit and {x.postponed_ms} ms of settling"
     # Waiting may have begun after the record that is cited: the log was read later, or somebody began to expect it.
-    began_later = elapsed > x.silent_ms > due and not isinstance(first, Beat | Report | PoolReport)
+    began_later = elapsed > x.silent_ms > x.limit_ms and not isinstance(first, Beat | Report | PoolReport)
     begins = _beats(first, x.source, x.epoch, claim) or not x.epoch
     exact = (elapsed == x.silent_ms and begins) or began_later
     return "" if exact else f"{elapsed} ms passed since the cited beat"

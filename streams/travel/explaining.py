@@ -21,8 +21,9 @@ from streams.log_source import Entry, ProgressCallback, no_progress
 from streams.render import event_words, short_type
 from streams.travel.archive import Archive
 from streams.travel.checker import Checker, Finding
-from streams.travel.heartbeats import Heartbeats, cited_by
+from streams.travel.heartbeats import Heartbeats
 from streams.travel.logs import TravelLog
+from streams.travel.proving import judge
 from streams.travel.timelines import read_timeline
 from tables.hindsight import differences, judge_nodes
 from tables.silence import PartitionWatch
@@ -96,8 +97,7 @@ async def _check(log: TravelLog, heartbeats: Heartbeats, entry: Entry) -> Findin
         for each in batch:
             if each.offset < entry.offset:
                 checker.check(each.offset, each.append_ms, each.raw, {})
-    await heartbeats.need(cited_by(getattr(entry.said, "event", None), checker))
-    return checker.check(entry.offset, entry.append_ms, entry.raw, heartbeats.beats)
+    return await judge(checker, heartbeats, entry)
 
 
 def _decision(state: State, event: Any) -> dict[str, Any]:

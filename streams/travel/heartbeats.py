@@ -31,6 +31,10 @@ class Heartbeats(Protocol):
     topic_id: str
 
     @property
+    def ends(self) -> Mapping[int, int]:
+        """Partition -> the offset after its last record, where that is known."""
+
+    @property
     def beats(self) -> Mapping[int, Mapping[int, Heard]]:
         """Partition -> offset -> record, as far as it was asked for."""
 
@@ -55,8 +59,14 @@ def cited_by(event: Any, checker: Checker) -> list[Stretch]:
 class HeldHeartbeats:
     """Heartbeats in memory: those of a capsule, or none."""
 
-    def __init__(self, topic_id: str = "", beats: Mapping[int, Mapping[int, Heard]] | None = None) -> None:
+    def __init__(
+        self,
+        topic_id: str = "",
+        beats: Mapping[int, Mapping[int, Heard]] | None = None,
+        ends: Mapping[int, int] | None = None,
+    ) -> None:
         self.topic_id = topic_id
+        self.ends = ends or {}
         self.beats: Mapping[int, Mapping[int, Heard]] = beats or {}
 
     async def need(self, stretches: Iterable[Stretch]) -> None:

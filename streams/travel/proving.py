@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from streams.log_source import ProgressCallback, no_progress
+from streams.log_source import Entry, ProgressCallback, no_progress
 from streams.travel.checker import Checker, Finding
 from streams.travel.heartbeats import Heartbeats, cited_by
 from streams.travel.logs import TravelLog
@@ -18,6 +18,21 @@ class Proof(NamedTuple):
     verdicts: dict[str, int]
     #: Every record that failed, in the order of the log.
     failed: list[Finding]
+
+
+async def judge(checker: Checker, heartbeats: Heartbeats, entry: Entry) -> Finding:
+    """What the checker makes of a record, of which it has read everything before it.
+
+    What is cited beyond the end of a partition is not gone: it never was.
+    """
+    cited = cited_by(getattr(entry.said, "event", None), checker)
+    await heartbeats.need(cited)
+    found = checker.check(entry.offset, entry.append_ms, entry.raw, heartbeats.beats)
+    if found.verdict == "recorded" and checker.named_topic == heartbeats.topic_id:
+        for partition, _, last in cited:
+            if last >= heartbeats.ends.get(partition, last + 1):
+                return Finding(entry.offset, "failed", f"heartbeat {partition}/{last} was never written")
+    return found
 
 
 async def verify_certificates(
@@ -35,11 +50,10 @@ async def verify_certificates(
     async for batch in log.batches(0, end, progress):
         for entry in batch:
             wanted = entry.offset >= start
-            if wanted:
-                await heartbeats.need(cited_by(getattr(entry.said, "event", None), checker))
-            beats = heartbeats.beats if wanted else {}
-            found = checker.check(entry.offset, entry.append_ms, entry.raw, beats)
-            if wanted:
+            if not wanted:
+                checker.check(entry.offset, entry.append_ms, entry.raw, {})
+            else:
+                found = await judge(checker, heartbeats, entry)
                 verdicts[found.verdict] += 1
                 if found.verdict == "failed":
                     failed.append(found)

@@ -175,6 +175,7 @@ EVENTS: dict[str, e.Event] = {
     "policy-changed": e.PolicyChanged("request-9", Policy(strategy="binpack", silence_limit_ms=12_000)),
     "policy-changed-node-failure": e.PolicyChanged("request-9", Policy(on_node_failure="spread")),
     "policy-changed-grants": e.PolicyChanged("request-9", Policy(grant_within_ms=90_000)),
+    "fold-hashed": e.FoldHashed(5, 999, "9f" * 32, 8),
     "notifications-read": e.NotificationsRead(
         5,
         _LOG,

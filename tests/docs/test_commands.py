@@ -36,6 +36,10 @@ def check_command(arguments: list[str]) -> None:
     command: click.Command = cli.main
     context = click.Context(command, info_name="cli.py")
     while isinstance(command, click.Group) and arguments:
+        if command.invoke_without_command and arguments[0].startswith("-"):
+            # An option of the group itself, as in `verify --hashes`.
+            command.make_context(command.name, arguments, parent=context.parent)
+            return
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None, f"no command {name}"
         command = found
@@ -63,6 +67,8 @@ def test_check_fails_when_an_option_is_made_up() -> None:
     """The check of the test above can fail."""
     with pytest.raises(click.UsageError, match="--made-up"):
         check_command(["nodes", "list", "--made-up"])
+    with pytest.raises(click.UsageError, match="--made-up"):
+        check_command(["verify", "--made-up"])
     with pytest.raises(click.UsageError, match="nodez"):
         check_command(["nodez"])
 

@@ -20,6 +20,7 @@ from tests.simulation.differences import (
     is_registered,
     said_of,
 )
+from tests.simulation.hash_judge import HashJudge
 from tests.simulation.healing import spare_left, unhealed
 from tests.simulation.kafka import Record, Request
 from tests.simulation.log_judge import LogJudge
@@ -68,6 +69,7 @@ class Checks(LogRules, Truth):
         self.heartbeats = RecordJudge(world, self.state, self.policies)
         self.log = LogJudge(world, self.state, self)
         self.notices = NoticeJudge(world, self.state)
+        self.hashes = HashJudge(self.state, every=world.hash_every)
         self._accepted = False
 
     def _heard_in(self, partition: int) -> list[Record]:
@@ -88,6 +90,7 @@ class Checks(LogRules, Truth):
         before = self._judge_claims(said)
         for found in self.judge_record(said, Meta(record.offset, record.timestamp)):
             self.fail(*found)
+        self._fail_if(self.hashes.folded(said))
         if isinstance(said, DecodeError):
             self.log.folded(None, accepted=False)
             return

@@ -22,8 +22,8 @@ JUMP_MS = 1_000
 
 
 #: Events that say how things stand now, and may say so again when a record of theirs comes twice: a term begins anew
-#: with each `PlannerStarted`, and the leader corrects the other two at once.
-SAID_AGAIN = (e.PlannerStarted, e.AppLeftPending, e.OverdueShareChanged)
+#: with each `PlannerStarted`, the leader corrects the next two at once, and a hash changes nothing.
+SAID_AGAIN = (e.PlannerStarted, e.AppLeftPending, e.OverdueShareChanged, e.FoldHashed)
 
 
 class LogJudge:

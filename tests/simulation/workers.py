@@ -112,6 +112,7 @@ class Worker(Process):
             ticker=self.ticker,
             appender=self.appender,  # type: ignore[arg-type]
             heartbeats_id=world.heartbeats_id,
+            hash_every=world.hash_every,
         )
         self._turn_planned = False
         self._turn_timer = 0

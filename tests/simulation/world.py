@@ -21,6 +21,7 @@ from sdk.contract.events import Decision
 from sdk.contract.orders import Orders
 from sdk.contract.requests import Request
 from sdk.contract.topics import WIDE_PARTITIONS, Topics, partition_of
+from streams.core.hashing import HASH_EVERY
 from tables.decide import decide
 from tables.facts import FactOutbox
 from tables.state import State
@@ -29,6 +30,7 @@ from tests.simulation.beginnings import Beginning
 from tests.simulation.checkers import Checks
 from tests.simulation.controllers import House
 from tests.simulation.decoding import Decoding
+from tests.simulation.hash_judge import hash_every
 from tests.simulation.kafka import Broker, Record
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.machines import Agent, Node
@@ -91,6 +93,8 @@ class World:
         self._events_topic, self._heartbeats_topic = self.topics.events, self.topics.heartbeats
         self.events_id, self.heartbeats_id = "events-1", "heartbeats-1"
         self.notifications_id = "notifications-1"
+        #: Events between two hashes of the fold; a fork goes on as its platform would.
+        self.hash_every = hash_every(seed) if past is None else HASH_EVERY
         self.decoding = Decoding()
         self.checks: Checks = Checks(self, seed) if past is None else past.create_witness(self)
         self.broker.on_ack = self.checks.heard_of

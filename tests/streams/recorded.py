@@ -50,4 +50,5 @@ def record_seed(seed: int, *, chaos_ms: int = CHAOS_MS) -> Recording:
         verdict = run_seed(seed, chaos_ms=chaos_ms, shortcuts=False)
     assert not verdict.checker, verdict.text
     entries = [entry_of(record.offset, record.timestamp, record.value) for record in events]
-    return Recording(MemoryLog(entries), HeldHeartbeats(worlds[0].heartbeats_id, beats))
+    ends = {partition: max(held) + 1 for partition, held in beats.items()}
+    return Recording(MemoryLog(entries), HeldHeartbeats(worlds[0].heartbeats_id, beats, ends))

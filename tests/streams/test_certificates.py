@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sdk.contract import events as e
-from sdk.contract.codec import Recorded, encode_event
+from sdk.contract.codec import Recorded, decode_heartbeat, encode_event, encode_heartbeat
+from sdk.contract.heartbeats import Beat, Tick
 from streams.log_source import Entry, entry_of
 from streams.travel.archive import Archive
 from streams.travel.explaining import explain_event, find_event
@@ -24,7 +27,7 @@ from tests.streams.recorded import Recording, record_seed
 
 run = asyncio.run
 #: Some with sensors, with original clients, with steps of the broker's clock, with lost acknowledgements.
-SEEDS = (1, 17, 4, 11, 20, 21, 25, 51)
+SEEDS = (1, 17, 4, 11, 20, 21, 25, 51, 74)
 recorded = cache(record_seed)
 
 
@@ -76,6 +79,7 @@ FORGED = {
     "longer": Forged(e.SourceFellSilent, _add("silent_ms", 1)),
     "a beat earlier": Forged(e.SourceFellSilent, _add("from_offset", -1)),
     "decided earlier": Forged(e.SourceFellSilent, _add("until_offset", -1)),
+    "decided by what never was": Forged(e.SourceFellSilent, _add("until_offset", 100_000)),
     "another limit": Forged(e.SourceFellSilent, _add("limit_ms", -1_000)),
     "settled for longer": Forged(
         e.SourceFellSilent, _add("postponed_ms", 5_000), lambda it: it.kind == "node"
@@ -162,6 +166,105 @@ def test_a_beat_in_the_middle_of_a_silence_is_found() -> None:
         beats = {**night.heartbeats.beats, event.partition: {**held, **forged}}
         proof = _prove(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)))
         assert entry.offset in [found.offset for found in proof.failed]
+
+
+def _verdict(night: Recording, entry: Entry) -> str:
+    """What the checker says of one record."""
+    proof = run(verify_certificates(night.log, night.heartbeats, start=entry.offset, end=entry.offset + 1))
+    return next(iter(proof.verdicts))
+
+
+#: Facts that one heartbeat says.
+_SAID = (e.NodeRegistered, e.ProvisionerRegistered, e.AppStarted, e.AppExited, e.NodeExited, e.SourceReturned)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_cited_heartbeat_that_was_exchanged_is_found(data: st.DataObject) -> None:
+    """Whatever fact of a night, and whatever stands where it points to: by another record it is not proven."""
+    night = recorded(data.draw(st.sampled_from(SEEDS)))
+    facts = [entry for entry in night.log.entries if isinstance(getattr(entry.said, "event", None), _SAID)]
+    entry = data.draw(st.sampled_from(facts))
+    event = getattr(entry.said, "event", None)
+    at = event if isinstance(event, e.SourceReturned) else event.position  # type: ignore[union-attr]
+    held = night.heartbeats.beats[at.partition]
+    reporter = getattr(decode_heartbeat(held[at.offset][1]), "reporter", "")
+    other = data.draw(st.sampled_from(sorted(held)))
+    name = getattr(decode_heartbeat(held[other][1]), "reporter", "nobody") if held[other][1] else "nobody"
+    # Another report of the same agent may say the same.
+    value = b"[]" if name == reporter or isinstance(event, e.SourceReturned) else held[other][1]
+    beats = {
+        **night.heartbeats.beats,
+        at.partition: {**held, at.offset: (held[at.offset][0], value)},
+    }
+    honest = _verdict(night, entry)
+
+    forged = _verdict(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)), entry)
+
+    # A fact before the first that names its topic is only recorded.
+    assert (honest, forged) in (("proven", "failed"), ("recorded", "recorded"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_silence_is_refuted_by_a_beat_or_less_time(data: st.DataObject) -> None:
+    """A beat anywhere in it, or append times a tenth as far apart: it fails, by its offset."""
+    night = recorded(data.draw(st.sampled_from(SEEDS)))
+    silences = [
+        entry
+        for entry in night.log.entries
+        if isinstance(event := getattr(entry.said, "event", None), e.SourceFellSilent)
+        and event.kind in ("node", "pool", "lone")
+    ]
+    if not silences:
+        return
+    entry = data.draw(st.sampled_from(silences))
+    event = getattr(entry.said, "event", None)
+    assert isinstance(event, e.SourceFellSilent)
+    held = dict(night.heartbeats.beats[event.partition])
+    at = data.draw(st.integers(max(event.from_offset, 0) + 1, event.until_offset))
+    if data.draw(st.booleans()):
+        beat = Beat(event.source, event.epoch, 1, 0)
+        held[at] = held[at][0], encode_heartbeat(beat)
+    else:
+        # Enough less for any slack that waiting which began later is given.
+        begin = max(event.from_offset, 0)
+        for later in range(begin + 1, event.until_offset + 1):
+            passed_ms = max(held[later][0] - held[begin][0], 0)
+            held[later] = held[begin][0] + passed_ms // 10, held[later][1]
+    beats = {**night.heartbeats.beats, event.partition: held}
+
+    proof = _prove(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)))
+
+    assert entry.offset in [found.offset for found in proof.failed]
+
+
+def test_a_silence_that_no_bridge_vouches_for_is_found() -> None:
+    """What beats into a topic of its own is silent only if a worker said that it had read that topic."""
+    night, entry, event = _find(
+        Forged(e.SourceFellSilent, lambda it: it, lambda it: it.source.startswith("service-original"))
+    )
+    held = dict(night.heartbeats.beats[event.partition])
+    for at in range(event.from_offset, event.until_offset + 1):
+        record = decode_heartbeat(held[at][1])
+        if isinstance(record, Tick):
+            held[at] = held[at][0], encode_heartbeat(msgspec.structs.replace(record, bridged=0))
+    beats = {**night.heartbeats.beats, event.partition: held}
+
+    proof = _prove(Recording(night.log, HeldHeartbeats(night.heartbeats.topic_id, beats)))
+
+    assert entry.offset in [found.offset for found in proof.failed]
+
+
+def test_heartbeats_of_another_topic_prove_nothing() -> None:
+    """A log that was brought onto another cluster cites heartbeats that stayed behind: what is there is not them."""
+    night = recorded(11)
+    other = HeldHeartbeats("another", night.heartbeats.beats, dict.fromkeys(night.heartbeats.beats, 1))
+
+    proof = _prove(Recording(night.log, other))
+
+    assert proof.failed == []
+    assert proof.verdicts["recorded"] > _prove(night).verdicts.get("recorded", 0)
 
 
 def test_a_stretch_is_checked_with_what_came_before() -> None:

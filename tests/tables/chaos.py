@@ -250,6 +250,9 @@ class Chaos:
         command = self.rng.choice([known[-1], known[-1], *known])
         return e.ControllerReported(controller, command, outcome, self.rng.choice(("1", "(")), 7)
 
+    def _hashed(self) -> e.Event:
+        return e.FoldHashed(self._basis()["term"], self._offset(0), "9f" * 32, 1)
+
     def _device(self) -> e.Event:
         one = self.rng.choice
         device, app, index = one(DEVICES), self._app(), one((0, 0, 1, 99_999))
@@ -490,7 +493,7 @@ _FACTS_AND_REQUESTS = (
     *("registered",) * 6, "provisioner", *("silent",) * 3, *("returned",) * 3, *("started",) * 4,
     *("exited",) * 4, *("node_exited",) * 2, "share", *("submit",) * 4, "stop", "restart", "nodes", *("room",) * 2,
     "shutdown", "confirm", "cordon", "move", "move", "drain", "expect", "forget", "release", "pause", "configure",
-    "policy", "refused", *("device",) * 3, *("command",) * 2, "reported", *("timer",) * 4,
+    "policy", "refused", "hashed", *("device",) * 3, *("command",) * 2, "reported", *("timer",) * 4,
     *("notices",) * 4, *("answer",) * 2,
 )  # fmt: skip
 _DECISIONS = (
