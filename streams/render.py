@@ -5,7 +5,6 @@ Plain text by hand: rich takes longer to import than Kafka takes to answer, so i
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,6 @@ from typing import Any
 import click
 import msgspec
 
-from sdk.contract.events import Event, NotificationsRead
 from sdk.contract.running import HttpCheck
 from sdk.contract.specs import PRIORITY_DEFAULT, AppSpec, needed_services
 from tables.questions import used_slots
@@ -355,47 +353,3 @@ def _app_reason(view: Mapping[str, Any]) -> str:
     if view["status"] == "finished" and view["exit_code"] is not None:
         return f"exit code {view['exit_code']}"
     return str(view["reason"])
-
-
-# --- events --------------------------------------------------------------------------------------------
-
-#: Fields of an event that are said elsewhere in its line, or only matter to whoever proves it.
-_BACKGROUND = {
-    "term",
-    "based_on",
-    "policy",
-    "fence",
-    "position",
-    "positions",
-    "topic_id",
-    "wake_ms",
-    "request",
-}
-
-
-_VERSION = re.compile(r"\.v\d+$")
-
-
-def short_type(name: str) -> str:
-    """`watchkeep.app.placed.v2` -> `app.placed`."""
-    return _VERSION.sub("", name.removeprefix("watchkeep."))
-
-
-def event_words(event: Event) -> str:
-    """What an event says, in one line."""
-    if isinstance(event, NotificationsRead):
-        from streams.render_notifications import notices_words
-
-        return notices_words(event)
-    fields = msgspec.to_builtins(event)
-    return " ".join(
-        f"{name}={_word(value)}"
-        for name, value in fields.items()
-        if name not in _BACKGROUND and value not in ("", None, [], {})
-    )
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, str) and " " not in value and value.isprintable():
-        return value
-    return msgspec.json.encode(value).decode()

@@ -216,7 +216,7 @@ def _short(text: str) -> str:
 
 def _words(told: Told) -> tuple[str, str]:
     from sdk.contract.codec import DecodeError
-    from streams.render import event_words, short_type
+    from streams.render_events import event_words, short_type
 
     said = told.entry.said
     if isinstance(said, DecodeError):

@@ -25,7 +25,8 @@ from streams.commands.shared import (
 )
 from streams.log_files import entry_document, read_file
 from streams.log_source import Entry, LogSource, open_source
-from streams.render import clock, event_words, short_type, stamp, to_json
+from streams.render import clock, stamp, to_json
+from streams.render_events import event_words, short_type
 from streams.replaying import (
     COUNTED,
     Change,

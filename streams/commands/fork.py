@@ -24,7 +24,8 @@ from streams.commands.shared import (
     settings_of,
 )
 from streams.commands.travelling import file_option, travel
-from streams.render import event_words, short_type, stamp, to_json
+from streams.render import stamp, to_json
+from streams.render_events import event_words, short_type
 
 if TYPE_CHECKING:
     from datetime import datetime

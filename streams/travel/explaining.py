@@ -18,7 +18,7 @@ from sdk.contract.heartbeats import Heartbeat
 from sdk.contract.policy import Policy
 from streams.commands import NOT_FOUND, CommandError
 from streams.log_source import Entry, ProgressCallback, no_progress
-from streams.render import event_words, short_type
+from streams.render_events import event_words, short_type
 from streams.travel.archive import Archive
 from streams.travel.checker import Checker, Finding
 from streams.travel.heartbeats import Heartbeats

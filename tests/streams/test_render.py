@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from streams.render import app_views, duration, event_words, node_views, nodes_table, short_type, table
+from streams.render import app_views, duration, node_views, nodes_table, table
+from streams.render_events import event_words, short_type
 from tests.streams.logs import Log, said
 
 
