@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from typing import Final
 
 from streams.commands import CommandError
+
+#: Ports of nodes: below the range that the kernel gives to clients, this many for each rig.
+_PORTS: Final = (10_000, 32_000)
+_PORTS_EACH: Final = 100
 
 
 def is_port_free(host: str, port: int) -> bool:
@@ -56,3 +62,12 @@ def _by_whom(port: int) -> str:
     except psutil.Error:
         pass
     return ""
+
+
+def free_port_base() -> int:
+    """The begin of a range of ports that looks free; a provisioner passes over the odd one that is taken."""
+    first, last = _PORTS
+    while True:
+        base = random.randrange(first, last, _PORTS_EACH)  # noqa: S311  # so that rigs of two programs rarely meet
+        if all(is_port_free("127.0.0.1", base + number) for number in range(8)):
+            return base

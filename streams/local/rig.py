@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import time
 import uuid
@@ -31,7 +30,7 @@ from sdk.contract.specs import AppSpec
 from sdk.contract.topics import Topics
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec
-from streams.local.ports import find_free_ports, is_port_free
+from streams.local.ports import find_free_ports, free_port_base
 from streams.local.processes import MARK_ENV, run_mark
 from streams.local.rig_children import CopyWatch, Minded, Running, kill_marked, running_copies
 from streams.local.rig_log import Heard, RigLog, Seen
@@ -48,9 +47,6 @@ T = TypeVar("T")
 POOL: Final = pool_id("local")
 #: An app that does nothing but beat.
 BEATING: Final = ["python3", "-c", "from sdk.heartbeat import heart_beat; heart_beat()"]
-#: Ports of nodes: below the range that the kernel gives to clients, this many for each rig.
-_PORTS: Final = (10_000, 32_000)
-_PORTS_EACH: Final = 100
 #: A platform is up in 4 to 8 s on two free cores.
 START_WITHIN_S: Final = 60.0
 ANSWER_WITHIN_S: Final = 30.0
@@ -90,7 +86,7 @@ class Rig:
         self.bootstrap = bootstrap
         self.prefix = f"rig-{uuid.uuid4().hex[:8]}"
         self.topics = Topics(self.prefix)
-        self.port_base = _free_port_base()
+        self.port_base = free_port_base()
         self.mark = run_mark(self.folder)
         self.log = RigLog(self.bootstrap, self.prefix)
         self.workers: dict[str, Minded] = {}
@@ -395,12 +391,3 @@ def is_running(state: State, app: str) -> bool:
     """Whether the app runs undisturbed."""
     row = state.apps.get(app)
     return row is not None and row.phase == "running" and not row.silent and is_hosted(state, row)
-
-
-def _free_port_base() -> int:
-    """The begin of a range of ports that looks free; a provisioner passes over the odd one that is taken."""
-    first, last = _PORTS
-    while True:
-        base = random.randrange(first, last, _PORTS_EACH)  # noqa: S311  # so that rigs of two programs rarely meet
-        if all(is_port_free("127.0.0.1", base + number) for number in range(8)):
-            return base
