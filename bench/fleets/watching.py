@@ -34,7 +34,7 @@ from streams.core.core import SAVE_EVERY_S, SWITCH_S, TURN_WITHIN_S
 from streams.core.heartbeats import Hearing
 from streams.core.letters import Letters
 from streams.core.pace import Pace
-from streams.core.snapshots import Snapshots
+from streams.core.snapshots import Snapshots, Turns
 from streams.core.ticker import Ticker
 from tables.facts import Fact, FactOutbox, find_facts
 from tables.fold import Meta, fold
@@ -87,6 +87,7 @@ class Watching:
         self._rows_changed = self._state.listen()
         self._watcher = Watcher(self._state)
         self._snapshots = Snapshots(folder / "core")
+        self._turns_to_save = Turns()
         self._outbox = FactOutbox()
         self._found: list[Found] = []
         self._looks: list[Look] = []
@@ -150,7 +151,7 @@ class Watching:
                 await self._append(due)
             if time.monotonic() - saved_s >= SAVE_EVERY_S:
                 saved_s = time.monotonic()
-                watches = self._watcher.watches.values()
+                watches = self._turns_to_save.take(self._watcher.watches.values())
                 self._snapshots.save(self._state, set(), watches, [], topic_id=_TOPIC_ID)
 
     async def _append(self, facts: list[Fact]) -> None:

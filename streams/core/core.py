@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ from streams.core.pace import Pace
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from streams.core.round import Round
-from streams.core.snapshots import Snapshots
+from streams.core.snapshots import Snapshots, Turns
 from streams.core.ticker import Ticker
 from streams.core.viewing import Viewing
 from streams.topics import TopicIds, read_topic_ids
+from tables.silence import PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
 
@@ -173,7 +175,7 @@ class Core:
         await asyncio.gather(*tasks, return_exceptions=True)
         for ended in done:
             ended.result()
-        self._save()
+        self._save(self._watcher.watches.values())
         self._snapshots.close()
         await self._appender.close()
         await asyncio.wait_for(asyncio.gather(self._producer.stop(), self._tick_producer.stop()), 2)
@@ -242,6 +244,7 @@ class Core:
         self._viewing = Viewing(state, self._appender, self._topics, self._handover)
         self._back_at_end = False
         self._saved_at_s = 0.0
+        self._turns_to_save = Turns()
         self._handover.attach_core(asyncio.get_running_loop(), self._viewing.owner_changed)
 
     async def _read_ids(self) -> TopicIds:
@@ -344,11 +347,10 @@ class Core:
         self._round.turn(now_ms, elapsed_ms, back_at_end=self._back_at_end)
         self._viewing.turn(readers_at_end=self._back_at_end)
         if time.monotonic() - self._saved_at_s >= SAVE_EVERY_S:
-            self._save()
+            self._save(self._turns_to_save.take(self._watcher.watches.values()))
 
-    def _save(self) -> None:
+    def _save(self, watches: Iterable[PartitionWatch]) -> None:
         self._saved_at_s = time.monotonic()
-        watches = self._watcher.watches.values()
         letters = self._letters.pending
         self._snapshots.save(self.state, self._rows_unsaved, watches, letters, topic_id=self._events_id)
         self._rows_unsaved.clear()

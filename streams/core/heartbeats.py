@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from sdk.contract.codec import DecodeError, decode_heartbeat
-from sdk.contract.heartbeats import Tick
+from sdk.contract.heartbeats import Heartbeat, Tick
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.clients import create_reader, end_offsets, start_clients
 from streams.core.letters import Letters
@@ -113,12 +113,15 @@ class Hearing:
             reader.seek(at, watch.next_offset)
 
     def _hear(self, partition: int, records: list[Any]) -> None:
+        # A million sources come through here: no call that a record does not need.
+        watch, policy = self._watcher.watches[partition], self._watcher.policy
+        apply = watch.apply
         for record in records:
+            heartbeat: Heartbeat | None = None
             try:
                 heartbeat = decode_heartbeat(record.value)
             except DecodeError as error:
-                heartbeat = None
                 self._letters.meet(record, str(error))
-            self._watcher.apply(partition, record.offset, record.timestamp, heartbeat)
-            if isinstance(heartbeat, Tick):
+            apply(record.offset, record.timestamp, heartbeat, policy)
+            if type(heartbeat) is Tick:
                 self._hear_tick(partition, heartbeat)
