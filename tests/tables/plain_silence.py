@@ -33,7 +33,7 @@ class PlainWatch(PartitionWatch):
         self.app_beats: dict[tuple[str, int], int] = {}
         #: The clock of bridges.
         self.bridges = BridgeClock()
-        self._ring: list[tuple[int, str]] = []
+        self._heap: list[tuple[int, str]] = []
         #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
         self._ahead: dict[str, int] = {}
 
@@ -101,14 +101,14 @@ class PlainWatch(PartitionWatch):
         session = self.sessions.get(source)
         if session is None:
             self.sessions[source] = Session(source, epoch, self.clock_ms, offset)
-            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+            heapq.heappush(self._heap, (self.clock_ms + policy.silence_limit_ms, source))
         elif epoch < session.epoch:
             return
         else:
             session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
             self._ahead.pop(source, None)
             if self.silent.pop(source, None) is not None:
-                heapq.heappush(self._ring, (self.clock_ms + session.limit_ms(policy), source))
+                heapq.heappush(self._heap, (self.clock_ms + session.limit_ms(policy), source))
         self.heard.add(source)
 
     def _note_way(self, beat: Beat) -> None:
@@ -141,7 +141,7 @@ class PlainWatch(PartitionWatch):
             self._ahead[source] = begins
         self.silent.pop(source, None)
         if not waiting:
-            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+            heapq.heappush(self._heap, (self.clock_ms + policy.silence_limit_ms, source))
 
     def expect_bridged(self, source: str, expectation: int, policy: Policy, *, limit_ms: int = 0) -> None:
         """Begin to wait for a source whose topic is to be read, anew if it is another topic than before.
@@ -165,16 +165,16 @@ class PlainWatch(PartitionWatch):
         if waiting:
             self._queue_anew(session, policy)
         else:
-            heapq.heappush(self._ring, (session.last_ms + session.limit_ms(policy), source))
+            heapq.heappush(self._heap, (session.last_ms + session.limit_ms(policy), source))
 
     def _queue_anew(self, session: Session, policy: Policy) -> None:
         """Look at a session when it may be over its limit, and not when it was to be looked at before.
 
         Goes through all that wait: it is for what people change.
         """
-        self._ring = [entry for entry in self._ring if entry[1] != session.source]
-        self._ring.append((session.last_ms + session.limit_ms(policy), session.source))
-        heapq.heapify(self._ring)
+        self._heap = [entry for entry in self._heap if entry[1] != session.source]
+        self._heap.append((session.last_ms + session.limit_ms(policy), session.source))
+        heapq.heapify(self._heap)
 
     def end_bridging(self, source: str) -> None:
         """Judge a source like any other again: nobody expects it any more."""
@@ -220,7 +220,7 @@ class PlainWatch(PartitionWatch):
         return self.clock_ms >= self.deadline(last_ms, policy.overdue_ms, settling_ms, policy)
 
     def _close_sessions(self, offset: int, bridged: int, policy: Policy) -> None:
-        ring = self._ring
+        ring = self._heap
         unvouched: list[str] = []
         while ring and ring[0][0] < self.clock_ms:
             _, source = heapq.heappop(ring)
@@ -290,10 +290,10 @@ class PlainWatch(PartitionWatch):
             for session in saved.sessions
             if session.last_offset >= saved.next_offset
         }
-        watch._ring = [
+        watch._heap = [
             (session.last_ms + session.limit_ms(policy), session.source)
             for session in saved.sessions
             if session.source not in watch.silent
         ]
-        heapq.heapify(watch._ring)
+        heapq.heapify(watch._heap)
         return watch

@@ -24,6 +24,7 @@ POLICY = Policy()
 NODES = ("node-10.0.0.1_8101", "node-10.0.0.1_8102")
 LONE = ("service-db", "service-old")
 _BEGIN_MS = 1_700_000_000_000
+_STATUSES: list[AppStatus] = ["running", "running", "running", "running", "starting", "exited"]
 
 
 def _apps(*names: str) -> st.SearchStrategy[list[AppEntry]]:
@@ -32,7 +33,7 @@ def _apps(*names: str) -> st.SearchStrategy[list[AppEntry]]:
             AppEntry,
             app=st.sampled_from(names),
             generation=st.sampled_from([9, 12]),
-            status=st.sampled_from(list[AppStatus](["running"] * 6 + ["starting", "exited"])),
+            status=st.sampled_from(_STATUSES),
             age_ms=st.sampled_from([0, 500, 4_000, 9_999, 10_000, 30_000]),
         ),
         max_size=3,
