@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,9 +121,12 @@ class Watching:
         works = (hearing.run(), self._ticker.run(), self._turns(), self._look(), self._probe(), end.wait())
         tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(work) for work in works]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending: Iterable[asyncio.Task[Any]] = tasks
+        while pending:
+            # Again: `wait_for` of Python 3.11 loses a cancellation that comes together with what it waits for.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=1.0)
         for ended in done:
             ended.result()
         self._snapshots.close()

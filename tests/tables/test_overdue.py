@@ -71,9 +71,7 @@ def test_count_is_that_of_asking_everybody(steps: list[tuple[int, set[int], str,
                 state.put("nodes", name, replace(state.nodes[name], status="down"))
             case "policy":
                 row = state.policy_row
-                state.put(
-                    "policy", "only", replace(row, policy=replace(row.policy, overdue_ms=2_000 + number))
-                )
+                state.put("policy", ONLY, replace(row, policy=replace(row.policy, overdue_ms=2_000 + number)))
         for table, key in changed:
             watcher.row_changed(table, key)
         changed.clear()
