@@ -27,8 +27,9 @@ from tables.heard import Greeted, Reported, Session, Verdict
 from tables.sameness import Copy, late_copies, says_same
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
-#: 20 s of reports, 40 s of beats. More costs less; an oversight among the rules of `quiet` would last as long.
-_LOOK_AGAIN = 8
+#: 80 s of reports, 160 s of beats. With 8 these comparisons were a third of the whole; with more an oversight among
+#: the rules of `quiet` would last longer.
+_LOOK_AGAIN = 32
 
 
 class PartitionWatch:

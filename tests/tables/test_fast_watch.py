@@ -48,7 +48,7 @@ def _reports(node: str, *names: str) -> st.SearchStrategy[Report]:
         reporter=st.just(node),
         registration=st.sampled_from([5, 7, 7, 7]),
         as_of=st.sampled_from([9, 9, 9, 30]),
-        number=st.integers(1, 20),
+        number=st.integers(20, 40),
         sent_at_ms=st.just(0),
         apps=_apps(*names),
     )
@@ -73,7 +73,7 @@ _RECORDS: st.SearchStrategy[Heartbeat | None] = st.one_of(
         Beat,
         source=st.sampled_from(LONE),
         epoch=st.just(0),
-        number=st.integers(1, 20),
+        number=st.integers(20, 40),
         sent_at_ms=st.just(0),
         expectation=st.sampled_from([0, 0, 15]),
     ),
@@ -177,18 +177,18 @@ def test_ring_gives_everybody_once_and_in_time(puts: list[tuple[int, int]]) -> N
 
 
 def test_report_at_rest_is_compared_again_now_and_then() -> None:
-    """A reporter that says the same is not compared, but for one report of eight; a change always is."""
+    """A reporter that says the same is not compared, but for one report of 32; a change always is."""
     watch = PartitionWatch(0, begin=0)
     entry = AppEntry("application-a", 9, "running", 100)
     heard = []
-    for number in range(1, 18):
+    for number in range(1, 66):
         watch.apply(number, _BEGIN_MS, Report(NODES[0], 7, 9, number, 0, [entry]), POLICY)
         heard.append(bool(watch.heard))
         watch.compared(set(watch.heard))
-    gone = Report(NODES[0], 7, 9, 18, 0, [])
-    watch.apply(18, _BEGIN_MS, gone, POLICY)
+    gone = Report(NODES[0], 7, 9, 66, 0, [])
+    watch.apply(66, _BEGIN_MS, gone, POLICY)
 
-    assert [number for number, it in enumerate(heard, 1) if it] == [1, 8, 16]
+    assert [number for number, it in enumerate(heard, 1) if it] == [1, 32, 64]
     assert watch.heard == {NODES[0]}
 
 
