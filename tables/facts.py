@@ -20,8 +20,9 @@ from sdk.contract.ids import EventId, derive_id
 from tables.fold_control import return_fault, silence_fault, source_row
 from tables.fold_moves import may_take_over
 from tables.fold_nodes import provisioner_fault, registration_fault
+from tables.heard import Greeted, Reported
 from tables.rows import NodeRow
-from tables.silence import Greeted, PartitionWatch, Reported
+from tables.silence import PartitionWatch
 from tables.state import holds_slot, is_hosted
 from tables.watcher import Watcher, band_of, is_late, registration_of
 
@@ -61,7 +62,7 @@ def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterato
         yield from facts
         if not facts and not _is_asking(watcher, watch, source):
             done.add(source)
-    watch.heard -= done
+    watch.compared(done)
     for source in sorted(watch.silent):
         sensor = watcher.state.devices.get(source)
         if sensor is not None and (sensor.silent or not sensor.expectation):

@@ -12,63 +12,24 @@ closed by ticks as watermark. Rules:
 4. Only a tick closes sessions, so a verdict is a function of the records up to it, whoever computes it.
 5. Records below `next_offset` are ignored, so any stretch may be read again.
 6. A source whose topic a bridge reads is judged by the ticks of bridges only (tables.bridged).
-"""
 
-import heapq
+What follows from rules 1 to 6 is written down record by record, without a thought for cost, in
+tests/tables/plain_silence.py; this is the same for a million sources.
+"""
 
 import msgspec
 
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
+from tables.deadlines import Deadlines
+from tables.heard import Greeted, Reported, Session, Verdict
+from tables.sameness import Copy, late_copies, says_same
 
-
-class Session(msgspec.Struct):
-    """The open window of one source."""
-
-    source: str
-    epoch: int
-    #: Clock and offset of its last beat, or of where waiting for one began.
-    last_ms: int
-    last_offset: int
-    #: Of a source whose topic a bridge reads.
-    bridging: Bridging | None = None
-    #: The claim whose hello began the epoch; empty for what says none.
-    claim: str = ""
-
-    def limit_ms(self, policy: Policy) -> int:
-        """Silence after which it is found: its own limit, while somebody expects it under one, else the policy's."""
-        bridging = self.bridging
-        own_ms = bridging.limit_ms if bridging is not None and not bridging.is_over else 0
-        return own_ms or policy.silence_limit_ms
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A session that a tick closed; true until a beat of its epoch."""
-
-    epoch: int
-    from_offset: int
-    until_offset: int
-    silent_ms: int
-    postponed_ms: int
-    #: The limit that it is over; 0 in what was saved before there was another than the policy's.
-    limit_ms: int = 0
-
-
-class Reported(msgspec.Struct, frozen=True):
-    """The newest report of a reporter, with its place and the clock there."""
-
-    report: Report | PoolReport
-    offset: int
-    clock_ms: int
-
-
-class Greeted(msgspec.Struct, frozen=True):
-    """The newest hello of a reporter, with its place and the clock there."""
-
-    hello: Hello
-    offset: int
-    clock_ms: int
+#: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
+#: 80 s of reports, 160 s of beats. With 8 these comparisons were a third of the whole; with more an oversight among
+#: the rules of `quiet` would last longer.
+_LOOK_AGAIN = 32
 
 
 class PartitionWatch:
@@ -88,13 +49,17 @@ class PartitionWatch:
         self.silent: dict[str, Verdict] = {}
         self.reports: dict[str, Reported] = {}
         self.hellos: dict[str, Greeted] = {}
-        #: Reporters and lone sources heard since somebody cleared it.
+        #: Reporters and lone sources of whom something is to be compared with the log.
         self.heard: set[str] = set()
-        #: (app, generation) -> offset of the last report in which its beat was fresh.
-        self.app_beats: dict[tuple[str, int], int] = {}
+        #: Those whose last comparison found nothing to say: while they go on as before they are not compared again.
+        self.quiet: set[str] = set()
+        #: Those whose rows changed since their last record: the next one is compared too, before they may be quiet.
+        self._stirred: set[str] = set()
+        #: (app, generation) that is late -> offset of the last report in which its beat was fresh.
+        self.app_beats: dict[Copy, int] = {}
         #: The clock of bridges.
         self.bridges = BridgeClock()
-        self._ring: list[tuple[int, str]] = []
+        self._ring = Deadlines()
         #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
         self._ahead: dict[str, int] = {}
 
@@ -108,24 +73,27 @@ class PartitionWatch:
         self._advance(append_ms, policy)
         if self._ahead:
             self._begin_waiting(offset)
-        match record:
-            case Tick():
-                if record.bridged:
-                    self.bridges.advance(self.clock_ms, self.cut_ms, policy)
-                self._close_sessions(offset, record.bridged, policy)
-            case Report() | PoolReport():
-                self._apply_report(offset, record, policy)
-            case Hello():
-                self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
-                self.heard.add(record.reporter)
-                session = self.sessions.get(record.reporter)
-                if session is not None and session.claim == record.claim:
-                    self._beat(record.reporter, session.epoch, offset, policy)
-            case Beat():
-                self._beat(record.source, record.epoch, offset, policy)
-                self._note_way(record)
-            case None:
-                pass
+        kind = type(record)
+        if kind is Beat:
+            assert isinstance(record, Beat)
+            if record.number % _LOOK_AGAIN == 0:
+                self.quiet.discard(record.source)
+            self._beat(record.source, record.epoch, offset, policy)
+            self._note_way(record)
+        elif kind is Tick:
+            assert isinstance(record, Tick)
+            if record.bridged:
+                self.bridges.advance(self.clock_ms, self.cut_ms, policy)
+            self._close_sessions(offset, record.bridged, policy)
+        elif isinstance(record, Report | PoolReport):
+            self._apply_report(offset, record, policy)
+        elif isinstance(record, Hello):
+            self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
+            self.quiet.discard(record.reporter)
+            self.heard.add(record.reporter)
+            session = self.sessions.get(record.reporter)
+            if session is not None and session.claim == record.claim:
+                self._beat(record.reporter, session.epoch, offset, policy)
 
     def _advance(self, append_ms: int, policy: Policy) -> None:
         if self.append_ms is not None:
@@ -141,28 +109,64 @@ class PartitionWatch:
         known = self.reports.get(report.reporter)
         if known is not None and report.registration < known.report.registration:
             return
-        self.reports[report.reporter] = Reported(report, offset, self.clock_ms)
+        limit_ms = policy.silence_limit_ms
+        late: tuple[Copy, ...] = ()
+        if (
+            known is None
+            or known.late
+            or not (isinstance(known.report, Report) and isinstance(report, Report))
+            or not says_same(known.report, report, limit_ms)
+        ):
+            self.quiet.discard(report.reporter)
+            late = late_copies(report, limit_ms)
+            self._note_late(known, late)
+        elif report.number % _LOOK_AGAIN == 0:
+            self.quiet.discard(report.reporter)
+        self.reports[report.reporter] = Reported(report, offset, self.clock_ms, late)
         self._beat(report.reporter, report.registration, offset, policy)
-        if known is not None and isinstance(known.report, Report):
-            self._drop_app_beats(known.report, keep=report)
-        if isinstance(report, Report):
-            for entry in report.apps:
-                if entry.age_ms < policy.silence_limit_ms:
-                    self.app_beats[entry.app, entry.generation] = offset
+
+    def _note_late(self, known: Reported | None, late: tuple[Copy, ...]) -> None:
+        """Remember of whoever is late since this report that its beat was fresh in the one before."""
+        if known is None:
+            return
+        before, now = set(known.late), set(late)
+        for copy in before - now:
+            self.app_beats.pop(copy, None)
+        if now - before and isinstance(known.report, Report):
+            named = {(entry.app, entry.generation) for entry in known.report.apps}
+            self.app_beats.update(dict.fromkeys((now - before) & named, known.offset))
+
+    def stir(self, source: str) -> None:
+        """A row that a comparison of `source` goes by has changed: compare what it said, and what it says next."""
+        self.quiet.discard(source)
+        self._stirred.add(source)
+        self.heard.add(source)
+
+    def compared(self, done: set[str]) -> None:
+        """The log lacks nothing of what these said."""
+        self.heard -= done
+        self.quiet |= done - self._stirred
 
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
         if session is None:
             self.sessions[source] = Session(source, epoch, self.clock_ms, offset)
-            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+            self._ring.put(self.clock_ms + policy.silence_limit_ms, source)
         elif epoch < session.epoch:
             return
         else:
-            session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
-            self._ahead.pop(source, None)
-            if self.silent.pop(source, None) is not None:
-                heapq.heappush(self._ring, (self.clock_ms + session.limit_ms(policy), source))
-        self.heard.add(source)
+            if epoch != session.epoch:
+                self.quiet.discard(source)
+                session.epoch = epoch
+            session.last_ms, session.last_offset = self.clock_ms, offset
+            if self._ahead:
+                self._ahead.pop(source, None)
+            if self.silent and self.silent.pop(source, None) is not None:
+                self.quiet.discard(source)
+                self._ring.put(self.clock_ms + session.limit_ms(policy), source)
+        if source not in self.quiet:
+            self._stirred.discard(source)
+            self.heard.add(source)
 
     def _note_way(self, beat: Beat) -> None:
         """Whether a source wrote its beat itself, or a bridge did."""
@@ -194,7 +198,7 @@ class PartitionWatch:
             self._ahead[source] = begins
         self.silent.pop(source, None)
         if not waiting:
-            heapq.heappush(self._ring, (self.clock_ms + policy.silence_limit_ms, source))
+            self._ring.put(self.clock_ms + policy.silence_limit_ms, source)
 
     def expect_bridged(self, source: str, expectation: int, policy: Policy, *, limit_ms: int = 0) -> None:
         """Begin to wait for a source whose topic is to be read, anew if it is another topic than before.
@@ -218,16 +222,12 @@ class PartitionWatch:
         if waiting:
             self._queue_anew(session, policy)
         else:
-            heapq.heappush(self._ring, (session.last_ms + session.limit_ms(policy), source))
+            self._ring.put(session.last_ms + session.limit_ms(policy), source)
 
     def _queue_anew(self, session: Session, policy: Policy) -> None:
-        """Look at a session when it may be over its limit, and not when it was to be looked at before.
-
-        Goes through all that wait: it is for what people change.
-        """
-        self._ring = [entry for entry in self._ring if entry[1] != session.source]
-        self._ring.append((session.last_ms + session.limit_ms(policy), session.source))
-        heapq.heapify(self._ring)
+        """Look at a session when it may be over its limit, and not when it was to be looked at before."""
+        self._ring.remove(session.source)
+        self._ring.put(session.last_ms + session.limit_ms(policy), session.source)
 
     def end_bridging(self, source: str) -> None:
         """Judge a source like any other again: nobody expects it any more."""
@@ -247,17 +247,11 @@ class PartitionWatch:
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
         reported = self.reports.pop(source, None)
-        if reported is not None and isinstance(reported.report, Report):
-            self._drop_app_beats(reported.report, keep=None)
+        for copy in reported.late if reported is not None else ():
+            self.app_beats.pop(copy, None)
         greeted = self.hellos.get(source)
         if greeted is not None and greeted.hello.claim == claim:
             del self.hellos[source]
-
-    def _drop_app_beats(self, report: Report, *, keep: Report | PoolReport | None) -> None:
-        kept = {(entry.app, entry.generation) for entry in keep.apps} if isinstance(keep, Report) else set()
-        for entry in report.apps:
-            if (entry.app, entry.generation) not in kept:
-                self.app_beats.pop((entry.app, entry.generation), None)
 
     def deadline(self, last_ms: int, limit_ms: int, settling_ms: int, policy: Policy) -> int:
         """Clock at which something last heard at `last_ms` is over `limit_ms`, settling counted in."""
@@ -275,8 +269,7 @@ class PartitionWatch:
     def _close_sessions(self, offset: int, bridged: int, policy: Policy) -> None:
         ring = self._ring
         unvouched: list[str] = []
-        while ring and ring[0][0] < self.clock_ms:
-            _, source = heapq.heappop(ring)
+        for source in ring.take(self.clock_ms):
             session = self.sessions.get(source)
             if session is None or source in self.silent:
                 continue
@@ -284,13 +277,13 @@ class PartitionWatch:
             limit_ms = session.limit_ms(policy)
             due = self.deadline(begins_ms, limit_ms, policy.settling_ms, policy)
             if due >= self.clock_ms:
-                heapq.heappush(ring, (due, source))
+                ring.put(due, source)
                 continue
             bridging = session.bridging
             if bridging is not None and not bridging.is_over:
                 left_ms = self.bridges.left_ms(bridging, limit_ms, policy)
                 if left_ms >= 0:
-                    heapq.heappush(ring, (self.clock_ms + left_ms, source))
+                    ring.put(self.clock_ms + left_ms, source)
                     continue
                 if bridged < bridging.expectation:
                     unvouched.append(source)
@@ -306,7 +299,7 @@ class PartitionWatch:
             )
         for source in unvouched:
             # For the next tick, also if it is of the same moment: of two writers only one is a bridge.
-            heapq.heappush(ring, (self.clock_ms - 1, source))
+            ring.put(self.clock_ms - 1, source)
 
     # --- checkpoint ---------------------------------------------------------------------------------
 
@@ -325,6 +318,7 @@ class PartitionWatch:
             hellos=self.hellos,
             app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
             bridges=self.bridges,
+            knows_late=True,
         )
 
     @classmethod
@@ -343,12 +337,18 @@ class PartitionWatch:
             for session in saved.sessions
             if session.last_offset >= saved.next_offset
         }
-        watch._ring = [
-            (session.last_ms + session.limit_ms(policy), session.source)
-            for session in saved.sessions
-            if session.source not in watch.silent
-        ]
-        heapq.heapify(watch._ring)
+        if not saved.knows_late:
+            limit_ms = policy.silence_limit_ms
+            watch.reports = {
+                name: msgspec.structs.replace(it, late=late_copies(it.report, limit_ms))
+                for name, it in saved.reports.items()
+            }
+            late = {copy for it in watch.reports.values() for copy in it.late}
+            watch.app_beats = {copy: at for copy, at in watch.app_beats.items() if copy in late}
+        watch._ring = Deadlines(saved.clock_ms)
+        for session in saved.sessions:
+            if session.source not in watch.silent:
+                watch._ring.put(session.last_ms + session.limit_ms(policy), session.source)
         return watch
 
 
@@ -367,3 +367,5 @@ class Checkpoint(msgspec.Struct):
     hellos: dict[str, Greeted]
     app_beats: list[tuple[str, int, int]]
     bridges: BridgeClock | None = None
+    #: Whether `Reported.late` was written; what is older is looked at when it is loaded.
+    knows_late: bool = False

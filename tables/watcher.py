@@ -8,11 +8,14 @@ Rules (DESIGN 7):
    everything appended before it is known.
 """
 
+from collections.abc import Iterator
+
 from sdk.contract.events import Band, NodeRegistered, Position
 from sdk.contract.heartbeats import AppEntry, Heartbeat, Hello, Report
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.fold_nodes import registration_fault
+from tables.overdue import Overdue
 from tables.silence import PartitionWatch
 from tables.state import State, nodes_of
 from tables.witness import Load
@@ -33,12 +36,14 @@ class Watcher:
         self.now_ms = 0
         #: Partition -> shell time at which the newest of our ticks that was read back had been sent.
         self.fresh_at_ms: dict[int, int] = {}
+        self._overdue = Overdue(state, self.watches, self._heard_ms)
 
     # --- reading ------------------------------------------------------------------------------------
 
     def begin(self, watch: PartitionWatch) -> None:
         """Take over a partition, from a checkpoint or counted back."""
         self.watches[watch.partition] = watch
+        self._overdue.forget()
 
     def apply(self, partition: int, offset: int, append_ms: int, record: Heartbeat | None) -> None:
         """Apply one record of a partition."""
@@ -46,12 +51,11 @@ class Watcher:
 
     def caught_up(self, partition: int) -> None:
         """Begin to wait for everything the fold knows in a partition that was just read to its end."""
-        for source, epoch, at, seen, claim in known_sources(self.state):
-            if at == partition:
-                self.watches[partition].expect(source, epoch, seen=seen, policy=self.policy, claim=claim)
+        watch, policy = self.watches[partition], self.policy
+        for source, epoch, seen, claim in known_sources(self.state, partition):
+            watch.expect(source, epoch, seen=seen, policy=policy, claim=claim)
         bridged = self.state.bridged | self.state.judged
         followed = {source for source in bridged if partition_of(source) == partition}
-        watch = self.watches[partition]
         followed.update(name for name, session in watch.sessions.items() if session.bridging is not None)
         for source in sorted(followed):
             self._follow_source(source, partition)
@@ -62,33 +66,52 @@ class Watcher:
             case "nodes":
                 self._node_changed(key)
             case "apps":
-                for name in nodes_of(self.state.apps[key]):
-                    node_row = self.state.nodes.get(name)
-                    if node_row is not None and node_row.partition in self.watches:
-                        self.watches[node_row.partition].heard.add(name)
+                self._stir_nodes(key)
             case "pools":
-                pool = self.state.pools[key]
-                watch = self.watches.get(pool.partition)
-                if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
-                    watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy, claim=pool.claim)
-                    watch.heard.add(key)
+                self._pool_changed(key)
             case "sources" | "devices":
                 partition = partition_of(key)
-                if partition in self.watches and partition in self.fresh_at_ms:
-                    self._follow_source(key, partition)
+                if partition in self.watches:
+                    self.watches[partition].stir(key)
+                    if partition in self.fresh_at_ms:
+                        self._follow_source(key, partition)
+            case "orders":
+                self._overdue.forget()
+            case "policy":
+                self._policy_changed()
             case _:
                 pass
 
+    def _stir_nodes(self, app: str) -> None:
+        """Compare what the nodes of an app said and say next."""
+        for name in nodes_of(self.state.apps[app]):
+            row = self.state.nodes.get(name)
+            if row is not None and row.partition in self.watches:
+                self.watches[row.partition].stir(name)
+
     def _node_changed(self, key: str) -> None:
+        self._overdue.forget()
         node = self.state.nodes[key]
         watch = self.watches.get(node.partition)
-        if watch is None or node.partition not in self.fresh_at_ms:
+        if watch is None:
+            return
+        watch.stir(key)
+        for app in self.state.apps_of_node.get(key, ()):
+            # Whether a standby may take over goes by the other node too.
+            self._stir_nodes(app)
+        if node.partition not in self.fresh_at_ms:
             return
         if node.status == "active":
             watch.expect(key, node.registration, seen=node.seen, policy=self.policy, claim=node.claim)
         else:
             watch.forget(key, claim=node.claim)
-        watch.heard.add(key)
+
+    def _pool_changed(self, key: str) -> None:
+        pool = self.state.pools[key]
+        watch = self.watches.get(pool.partition)
+        if watch is not None and pool.registration and pool.partition in self.fresh_at_ms:
+            watch.stir(key)
+            watch.expect(key, pool.registration, seen=pool.seen, policy=self.policy, claim=pool.claim)
 
     def _follow_source(self, source: str, partition: int) -> None:
         """Wait for a sensor, or a lone source that is expected in a topic; no longer so for one that is not."""
@@ -100,6 +123,11 @@ class Watcher:
             watch.expect_bridged(source, sensor.expectation, self.policy, limit_ms=sensor.limit_ms)
         else:
             watch.end_bridging(source)
+
+    def _policy_changed(self) -> None:
+        """Compare everybody anew: what is late goes by it."""
+        for watch in self.watches.values():
+            watch.quiet.clear()
 
     @property
     def policy(self) -> Policy:
@@ -184,18 +212,7 @@ class Watcher:
         """Overdue nodes and all nodes; those that their provider knows to be gone count as neither."""
         if not self.is_fresh_everywhere():
             return None
-        overdue = nodes = 0
-        rows, orders, policy = self.state.nodes, self.state.orders, self.policy
-        for live in self.state.live_nodes.values():
-            for node in live:
-                row = rows[node]
-                if orders[str(row.order)].ended:
-                    continue
-                nodes += 1
-                watch = self.watches[row.partition]
-                last = self._heard_ms(watch, node)
-                overdue += last is not None and watch.is_overdue(last, policy)
-        return overdue, nodes
+        return self._overdue.count()
 
     def _heard_ms(self, watch: PartitionWatch, node: str) -> int | None:
         """Clock at which a node was last heard: its report, its hello, or where waiting for it began.
@@ -268,17 +285,14 @@ def band_of(overdue: int, nodes: int, policy: Policy) -> Band:
     return "most" if overdue * 100 > policy.brake_share_percent * nodes else "calm"
 
 
-def known_sources(state: State) -> list[tuple[str, int, int, int, str]]:
-    """(source, epoch, partition, seen, claim) of everything the fold takes for alive."""
-    nodes = [
-        (node, row.registration, row.partition, row.seen, row.claim)
-        for node, row in state.nodes.items()
-        if row.status == "active"
-    ]
-    pools = [
-        (pool, row.registration, row.partition, row.seen, row.claim)
-        for pool, row in state.pools.items()
-        if row.registration
-    ]
-    lone = [(source, 0, row.partition, row.seen, "") for source, row in state.sources.items()]
-    return nodes + pools + lone
+def known_sources(state: State, partition: int) -> Iterator[tuple[str, int, int, str]]:
+    """(source, epoch, seen, claim) of everything in a partition that the fold takes for alive."""
+    for node, row in state.nodes.items():
+        if row.status == "active" and row.partition == partition:
+            yield node, row.registration, row.seen, row.claim
+    for name, pool in state.pools.items():
+        if pool.registration and pool.partition == partition:
+            yield name, pool.registration, pool.seen, pool.claim
+    for source, lone in state.sources.items():
+        if lone.partition == partition:
+            yield source, 0, lone.seen, ""

@@ -1,6 +1,7 @@
 """Beats, reports, hellos and ticks: compact JSON arrays, because there are many. Pure.
 
-The first item of each array is its tag. New fields go at the end and are optional.
+The first item of each array is its tag. New fields go at the end and are optional. None of them can be part of a
+cycle, so the collector need not go through them (`gc=False`): a watcher keeps a million.
 """
 
 from typing import Literal
@@ -15,11 +16,11 @@ AppStatus = Literal["starting", "running", "stopping", "exited"]
 NodeStatus = Literal["starting", "running", "stopping", "exited"]
 
 
-class _Record(msgspec.Struct, frozen=True, array_like=True):
+class _Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of everything on the heartbeats topic."""
 
 
-class Beat(_Record, frozen=True, tag="b"):
+class Beat(_Record, frozen=True, gc=False, tag="b"):
     """One heartbeat of a lone source, written straight to Kafka."""
 
     source: str
@@ -33,7 +34,7 @@ class Beat(_Record, frozen=True, tag="b"):
     expectation: Whole = 0
 
 
-class Tick(_Record, frozen=True, tag="t"):
+class Tick(_Record, frozen=True, gc=False, tag="t"):
     """A worker's beat of the clock."""
 
     writer: str
@@ -44,7 +45,7 @@ class Tick(_Record, frozen=True, tag="t"):
     bridged: Whole = 0
 
 
-class AppEntry(msgspec.Struct, frozen=True, array_like=True):
+class AppEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One app in a report."""
 
     app: str
@@ -58,7 +59,7 @@ class AppEntry(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
-class NodeEntry(msgspec.Struct, frozen=True, array_like=True):
+class NodeEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One node in a provisioner's report."""
 
     #: Offset of the `NodeOrdered` that asked for it.
@@ -70,7 +71,7 @@ class NodeEntry(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
-class Hello(_Record, frozen=True, tag="h"):
+class Hello(_Record, frozen=True, gc=False, tag="h"):
     """An agent asks to be registered; `reporter` is a node id or a pool id."""
 
     reporter: str
@@ -96,7 +97,7 @@ class Hello(_Record, frozen=True, tag="h"):
     limits: str = ""
 
 
-class Report(_Record, frozen=True, tag="r"):
+class Report(_Record, frozen=True, gc=False, tag="r"):
     """A node agent's beat: that it lives, whom it obeys, and the status of its apps, in full."""
 
     reporter: str
@@ -113,7 +114,7 @@ class Report(_Record, frozen=True, tag="r"):
     memory_used_mib: Whole = 0
 
 
-class PoolReport(_Record, frozen=True, tag="p"):
+class PoolReport(_Record, frozen=True, gc=False, tag="p"):
     """A provisioner's beat: that it lives, and the status of its nodes, in full."""
 
     reporter: str

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from sdk.contract.codec import Asked, DecodeError, decode_heartbeat, encode_heartbeat
-from sdk.contract.heartbeats import Beat, Tick
+from sdk.contract.codec import Asked, encode_heartbeat
+from sdk.contract.heartbeats import Beat
 from sdk.contract.topics import VIEW_TABLES, WIDE_PARTITIONS, Topics, partition_of
 from streams.clients import (
     RETRY_S,
@@ -37,14 +38,14 @@ from streams.core.bridging import Bridging
 from streams.core.controlling import Controlling
 from streams.core.controls import Controls
 from streams.core.handover import Handover
-from streams.core.heartbeats import find_begin
+from streams.core.heartbeats import Hearing
 from streams.core.inbox import Inbox, InboxReader
 from streams.core.letters import Letters, decode_letter
 from streams.core.pace import Pace
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from streams.core.round import Round
-from streams.core.snapshots import Snapshots
+from streams.core.snapshots import Snapshots, Turns
 from streams.core.ticker import Ticker
 from streams.core.viewing import Viewing
 from streams.topics import TopicIds, read_topic_ids
@@ -156,7 +157,7 @@ class Core:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("log", self._read_log(log, events)),
-                ("heartbeats", self._read_heartbeats()),
+                ("heartbeats", self._hearing.run()),
                 ("read back", self._read_back()),
                 ("ticks", self._ticker.run()),
                 ("beats", self._beat()),
@@ -174,7 +175,7 @@ class Core:
         await asyncio.gather(*tasks, return_exceptions=True)
         for ended in done:
             ended.result()
-        self._save()
+        self._save(self._watcher.watches.values())
         self._snapshots.close()
         await self._appender.close()
         await asyncio.wait_for(asyncio.gather(self._producer.stop(), self._tick_producer.stop()), 2)
@@ -231,9 +232,19 @@ class Core:
             appender=self._appender,
             heartbeats_id=self._heartbeats_id,
         )
+        self._hearing = Hearing(
+            bootstrap=self._bootstrap,
+            topic=self._topics.heartbeats,
+            watcher=self._watcher,
+            snapshots=self._snapshots,
+            letters=self._letters,
+            hear_tick=self._round.hear_tick,
+            wake=self._wake.set,
+        )
         self._viewing = Viewing(state, self._appender, self._topics, self._handover)
         self._back_at_end = False
         self._saved_at_s = 0.0
+        self._turns_to_save = Turns()
         self._handover.attach_core(asyncio.get_running_loop(), self._viewing.owner_changed)
 
     async def _read_ids(self) -> TopicIds:
@@ -267,41 +278,6 @@ class Core:
             await reader.stop()
 
     # --- heartbeats ---------------------------------------------------------------------------------
-
-    async def _read_heartbeats(self) -> None:
-        reader = create_reader(self._bootstrap)
-        await start_clients(reader)
-        partitions = [TopicPartition(self._topics.heartbeats, number) for number in range(WIDE_PARTITIONS)]
-        reader.assign(partitions)
-        try:
-            for at, begin in (await find_begin(reader, partitions)).items():
-                saved = self._snapshots.load_watch(at.partition, self.state.policy)
-                fits = saved is not None and begin.back <= saved.next_offset <= begin.end
-                watch = (
-                    saved if saved is not None and fits else PartitionWatch(at.partition, begin=begin.back)
-                )
-                self._watcher.begin(watch)
-                reader.seek(at, watch.next_offset)
-            while True:
-                batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
-                for at, records in batches.items():
-                    for record in records:
-                        self._hear(at.partition, record)
-                if batches:
-                    self._wake.set()
-                    await asyncio.sleep(0)
-        finally:
-            await reader.stop()
-
-    def _hear(self, partition: int, record: Any) -> None:
-        try:
-            heartbeat = decode_heartbeat(record.value)
-        except DecodeError as error:
-            heartbeat = None
-            self._letters.meet(record, str(error))
-        self._watcher.apply(partition, record.offset, record.timestamp, heartbeat)
-        if isinstance(heartbeat, Tick):
-            self._round.hear_tick(partition, heartbeat)
 
     async def _beat(self) -> None:
         source, number = f"service-{self._name}", 0
@@ -371,11 +347,10 @@ class Core:
         self._round.turn(now_ms, elapsed_ms, back_at_end=self._back_at_end)
         self._viewing.turn(readers_at_end=self._back_at_end)
         if time.monotonic() - self._saved_at_s >= SAVE_EVERY_S:
-            self._save()
+            self._save(self._turns_to_save.take(self._watcher.watches.values()))
 
-    def _save(self) -> None:
+    def _save(self, watches: Iterable[PartitionWatch]) -> None:
         self._saved_at_s = time.monotonic()
-        watches = self._watcher.watches.values()
         letters = self._letters.pending
         self._snapshots.save(self.state, self._rows_unsaved, watches, letters, topic_id=self._events_id)
         self._rows_unsaved.clear()

@@ -1,16 +1,27 @@
-"""Where a fresh watcher begins to read each heartbeat partition. Shell."""
+"""The heartbeats as a worker reads them: where it begins in each partition, and every record from there on. Shell."""
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.clients import end_offsets
+from sdk.contract.codec import DecodeError, decode_heartbeat
+from sdk.contract.heartbeats import Heartbeat, Tick
+from sdk.contract.topics import WIDE_PARTITIONS
+from streams.clients import create_reader, end_offsets, start_clients
+from streams.core.letters import Letters
+from streams.core.snapshots import Snapshots
+from tables.silence import PartitionWatch
+from tables.watcher import Watcher
 
 #: How far a watcher without a checkpoint counts back from the partition's last append, ms. Source: DESIGN 7;
 #: the silence limit, settling and some.
 COUNT_BACK_MS = 30_000
 #: Tries to see the last record of each partition before one is read from its end, a fetch each.
 _TRIES = 20
+#: Records handled before the loop lets others run.
+BATCH_MAX = 1_000
 
 
 class Begin(NamedTuple):
@@ -51,3 +62,66 @@ async def _last_appends(
             seen[at] = records[-1].timestamp
             waiting.discard(at)
     return seen
+
+
+class Hearing:
+    """The reader of all heartbeat partitions."""
+
+    def __init__(
+        self,
+        *,
+        bootstrap: str,
+        topic: str,
+        watcher: Watcher,
+        snapshots: Snapshots,
+        letters: Letters,
+        hear_tick: Callable[[int, Tick], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._partitions = [TopicPartition(topic, number) for number in range(WIDE_PARTITIONS)]
+        self._watcher = watcher
+        self._snapshots = snapshots
+        self._letters = letters
+        self._hear_tick = hear_tick
+        self._wake = wake
+
+    async def run(self) -> None:
+        """Read from the checkpoints on, or counted back, until cancelled."""
+        reader = create_reader(self._bootstrap)
+        await start_clients(reader)
+        reader.assign(self._partitions)
+        try:
+            await self._begin(reader)
+            while True:
+                batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
+                for at, records in batches.items():
+                    self._hear(at.partition, records)
+                if batches:
+                    self._wake()
+                    await asyncio.sleep(0)
+        finally:
+            await reader.stop()
+
+    async def _begin(self, reader: AIOKafkaConsumer) -> None:
+        policy = self._watcher.policy
+        for at, begin in (await find_begin(reader, self._partitions)).items():
+            saved = self._snapshots.load_watch(at.partition, policy)
+            fits = saved is not None and begin.back <= saved.next_offset <= begin.end
+            watch = saved if saved is not None and fits else PartitionWatch(at.partition, begin=begin.back)
+            self._watcher.begin(watch)
+            reader.seek(at, watch.next_offset)
+
+    def _hear(self, partition: int, records: list[Any]) -> None:
+        # A million sources come through here: no call that a record does not need.
+        watch, policy = self._watcher.watches[partition], self._watcher.policy
+        apply = watch.apply
+        for record in records:
+            heartbeat: Heartbeat | None = None
+            try:
+                heartbeat = decode_heartbeat(record.value)
+            except DecodeError as error:
+                self._letters.meet(record, str(error))
+            apply(record.offset, record.timestamp, heartbeat, policy)
+            if type(heartbeat) is Tick:
+                self._hear_tick(partition, heartbeat)

@@ -24,6 +24,7 @@ from tables import (
     fold_control,
     fold_nodes,
     fold_notifications,
+    heard,
     notices,
     plan,
     silence,
@@ -224,7 +225,7 @@ MUTANTS: list[Mutant] = [
         # Whoever is calm apart from one cut of its topic must not be accused: few other faults, and none of the broker.
         ["cut topics", "app", "ask app"],
     ),
-    Mutant("limits of sensors", [(silence.Session, "limit_ms", one_limit_for_all)], ["sensor", "ask sensor"]),
+    Mutant("limits of sensors", [(heard.Session, "limit_ms", one_limit_for_all)], ["sensor", "ask sensor"]),
     Mutant(
         "a hello is a beat",
         [(silence.PartitionWatch, "expect", expect_no_claim)],

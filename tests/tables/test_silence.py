@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from sdk.contract.heartbeats import AppEntry, Beat, Heartbeat, Hello, Report, Tick
 from sdk.contract.policy import Policy
-from tables.silence import Checkpoint, PartitionWatch, Verdict
+from tables.heard import Verdict
+from tables.silence import Checkpoint, PartitionWatch
 
 POLICY = Policy()
 NODE = "node-10.0.0.1_8101"
@@ -264,7 +265,7 @@ def test_forgotten_source_is_waited_for_no_more() -> None:
 
 
 def test_last_fresh_beat_of_an_app_is_remembered() -> None:
-    """Of each app in a report the offset of the last report with a fresh beat is kept, and dropped with it."""
+    """Of an app that is late the offset of the last report with a fresh beat is kept, and dropped with it."""
     late = AppEntry("application-a", 9, "running", 10_500)
     fresh = AppEntry("application-a", 9, "running", 500)
     watch = _watch([(0, _report(7, fresh)), (1, _report(7, fresh)), (2, _report(7, late))])

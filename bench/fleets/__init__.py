@@ -1,0 +1,1 @@
+"""What `bench.fleet` is made of: who there is, what happens to them, who beats, who watches, who judges."""

@@ -1,0 +1,310 @@
+"""Simulated agents and lone sources on a real producer: `python -m bench.fleets.loader` with its order on stdin.
+
+One process beats for all of them on the schedule of real ones: each has a time of its own, jittered anew each time.
+What it writes are the bytes that `encode_heartbeat` gives, made from a template per node and compared with it first.
+It dates the outages by the broker's append times and prints what was true and what it offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from agents.state import REPORT_EVERY_MS, REPORT_JITTER
+from bench.fleets.crowd import Size, app_name, generation_of, lone_name, node_name, registration_of
+from bench.fleets.judge import Truth
+from bench.fleets.script import Outage
+from sdk.contract.codec import encode_heartbeat
+from sdk.contract.heartbeats import AppEntry, Beat, Report
+from sdk.contract.policy import Policy
+from sdk.contract.topics import WIDE_PARTITIONS, Topics, partition_of
+
+#: A lone source beats this often, ms. Source: DESIGN 13.
+LONE_EVERY_MS: Final = 5_000
+#: Due records are written this often, ms.
+SLOT_MS: Final = 20
+#: A record acknowledged this long after it was due is late, ms.
+LATE_MS: Final = 500
+#: Largest batch: below the broker's largest message of 1 MiB.
+_BATCH_BYTES: Final = 900_000
+#: The ages that the apps of a node have are those of one of so many moments of a beat interval.
+_MOMENTS: Final = 50
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a loader shall do."""
+
+    bootstrap: str
+    prefix: str
+    size: Size
+    duration_ms: int
+    outages: list[Outage]
+    seed: int
+    #: How much faster than real it beats: 2 to prove that it can.
+    speed: float = 1.0
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """What a loader did."""
+
+    truths: list[Truth]
+    records: int
+    late: int
+    #: Due to acknowledged, ms: the longest.
+    late_ms_max: int
+    value_bytes: int
+    cpu_s: float
+    began_ms: int
+    end_ms: int
+
+
+class Lane:
+    """One partition: records wait here while a batch is under way, and go as the next."""
+
+    def __init__(self, loader: Loader, partition: int) -> None:
+        self._loader = loader
+        self._partition = partition
+        self._full: deque[tuple[Any, int, list[int]]] = deque()
+        self._filled = asyncio.Event()
+        self._open()
+
+    def _open(self) -> None:
+        self._batch = self._loader.producer.create_batch()
+        self._due_ms = 0
+        #: Subjects of the script that have a record in it.
+        self._subjects: list[int] = []
+
+    def put(self, key: bytes, value: bytes, due_ms: int, subject: int = -1) -> None:
+        """Take a record."""
+        if self._batch.append(key=key, value=value, timestamp=None) is None:
+            self._full.append((self._batch, self._due_ms, self._subjects))
+            self._open()
+            self._batch.append(key=key, value=value, timestamp=None)
+        if not self._due_ms:
+            self._due_ms = due_ms
+            self._filled.set()
+        if subject >= 0:
+            self._subjects.append(subject)
+
+    async def run(self) -> None:
+        """Send batch after batch."""
+        while True:
+            await self._filled.wait()
+            if self._full:
+                batch, due_ms, subjects = self._full.popleft()
+            else:
+                self._filled.clear()
+                if not self._due_ms:
+                    continue
+                batch, due_ms, subjects = self._batch, self._due_ms, self._subjects
+                self._open()
+            count = batch.record_count()
+            sent = await self._loader.producer.send_batch(
+                batch, self._loader.topic, partition=self._partition
+            )
+            self._loader.acknowledged(await sent, count, due_ms, subjects)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all was sent."""
+        return not self._full and not self._due_ms
+
+
+class Loader:
+    """All sources of a fleet."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._size = order.size
+        self.topic = Topics(order.prefix).heartbeats
+        self._chance = random.Random(order.seed)  # jitter that can be repeated
+        self._ring: dict[int, list[int]] = {}
+        self._numbers = 0
+        self._records = self._bytes = self._late = self._late_ms = 0
+        #: Nodes and lone sources that the script hits: source number -> its outage's place in the script.
+        self._hit = {_number_of(self._size, it): place for place, it in enumerate(order.outages)}
+        self._last_ms = [0] * len(order.outages)
+        self._back_ms = [0] * len(order.outages)
+        self._ages = [
+            tuple((100 * moment + 50 * app) % LONE_EVERY_MS for app in range(self._size.apps_per_node))
+            for moment in range(_MOMENTS)
+        ]
+        self.producer: Any = None
+
+    def _prepare(self) -> None:
+        size = self._size
+        self._keys = [node_name(node).encode() for node in range(size.nodes)]
+        self._keys += [lone_name(number).encode() for number in range(size.lone)]
+        self._places = [partition_of(key.decode()) for key in self._keys]
+        self._templates = [_template(size, node) for node in range(size.nodes)]
+        _check_bytes(size, self._templates)
+        for source in range(size.nodes + size.lone):
+            period_ms = REPORT_EVERY_MS if source < size.nodes else LONE_EVERY_MS
+            self._due(source, self._chance.random() * period_ms)
+        for place, outage in enumerate(self._order.outages):
+            if outage.kind == "app":
+                # Its agent reports at once when its age reaches the limit.
+                self._due(outage.number, outage.from_ms + Policy().silence_limit_ms, again=False)
+                self._last_ms[place] = outage.from_ms
+
+    def _due(self, source: int, at_ms: float, *, again: bool = True) -> None:
+        slot = int(at_ms / SLOT_MS) + (0 if again else 1)
+        self._ring.setdefault(slot, []).append(source if again else -1 - source)
+
+    async def run(self) -> Offered:
+        """Beat for the time that was ordered."""
+        self._prepare()
+        self.producer = AIOKafkaProducer(
+            bootstrap_servers=self._order.bootstrap,
+            acks=1,
+            linger_ms=0,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=8 * _BATCH_BYTES,
+        )
+        await self.producer.start()
+        self._lanes = [Lane(self, partition) for partition in range(WIDE_PARTITIONS)]
+        tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
+        self._began_ms = time.time_ns() // 1_000_000
+        cpu_s = time.process_time()
+        try:
+            await self._beat(tasks)
+            end_ms = time.time_ns() // 1_000_000
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.producer.stop()
+        return Offered(
+            truths=self._truths(),
+            records=self._records,
+            late=self._late,
+            late_ms_max=self._late_ms,
+            value_bytes=self._bytes,
+            cpu_s=time.process_time() - cpu_s,
+            began_ms=self._began_ms,
+            end_ms=end_ms,
+        )
+
+    async def _beat(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Write what is due, slot by slot; real time over `speed` is the schedule's."""
+        speed, began_s = self._order.speed, time.monotonic()
+        for slot in range(self._order.duration_ms // SLOT_MS):
+            wait_s = slot * SLOT_MS / 1000 / speed - (time.monotonic() - began_s)
+            await asyncio.sleep(max(0.0, wait_s))
+            due_ms = self._began_ms + round(slot * SLOT_MS / speed)
+            for source in self._ring.pop(slot, ()):
+                if source >= 0:
+                    self._say(source, slot * SLOT_MS, due_ms)
+                else:
+                    self._say(-1 - source, slot * SLOT_MS, due_ms, again=False)
+        while not all(lane.is_empty for lane in self._lanes):
+            for task in tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.01)
+
+    def _say(self, source: int, at_ms: int, due_ms: int, *, again: bool = True) -> None:
+        is_node = source < self._size.nodes
+        if again:
+            period_ms = REPORT_EVERY_MS if is_node else LONE_EVERY_MS
+            jitter = 1 + REPORT_JITTER * (2 * self._chance.random() - 1)
+            self._due(source, at_ms + period_ms * jitter)
+        hit = self._hit.get(source, -1)
+        outage = self._order.outages[hit] if hit >= 0 else None
+        is_out = outage is not None and _is_out(outage, at_ms)
+        if is_out and outage is not None and outage.kind != "app":
+            return
+        self._numbers += 1
+        key = self._keys[source]
+        if is_node:
+            ages = self._ages[(at_ms // 100 + source) % _MOMENTS]
+            if is_out and outage is not None:
+                at = outage.app
+                ages = (*ages[:at], at_ms - outage.from_ms, *ages[at + 1 :])
+            value = self._templates[source] % (self._numbers, due_ms, *ages)
+        else:
+            value = b'["b","%b",0,%d,%d,0]' % (key, self._numbers, due_ms)
+        self._bytes += len(value)
+        # Of an app in trouble the first report after it tells of its beat.
+        subject = -1 if outage is None else hit if outage.kind != "app" or _is_over(outage, at_ms) else -1
+        self._lanes[self._places[source]].put(key, value, due_ms, subject)
+
+    def acknowledged(self, sent: Any, count: int, due_ms: int, subjects: list[int]) -> None:
+        """A batch stands; `due_ms` is when its oldest record was due."""
+        late_ms = time.time_ns() // 1_000_000 - due_ms
+        self._records += count
+        self._late_ms = max(self._late_ms, late_ms)
+        if late_ms > LATE_MS:
+            self._late += count
+        for place in subjects:
+            outage = self._order.outages[place]
+            if due_ms - self._began_ms < outage.from_ms:
+                self._last_ms[place] = sent.timestamp
+            elif not self._back_ms[place]:
+                self._back_ms[place] = sent.timestamp
+
+    def _truths(self) -> list[Truth]:
+        truths = []
+        for outage, last_ms, back_ms in zip(self._order.outages, self._last_ms, self._back_ms, strict=True):
+            is_app = outage.kind == "app"
+            if not last_ms:
+                continue  # It never spoke before.
+            truths.append(Truth(_name_of(outage), last_ms + (self._began_ms if is_app else 0), back_ms))
+        return truths
+
+
+def _number_of(size: Size, outage: Outage) -> int:
+    return outage.number + (size.nodes if outage.kind == "lone" else 0)
+
+
+def _name_of(outage: Outage) -> str:
+    if outage.kind == "app":
+        return app_name(outage.number, outage.app)
+    return node_name(outage.number) if outage.kind == "node" else lone_name(outage.number)
+
+
+def _is_out(outage: Outage, at_ms: int) -> bool:
+    return outage.from_ms <= at_ms and not _is_over(outage, at_ms)
+
+
+def _is_over(outage: Outage, at_ms: int) -> bool:
+    return bool(outage.until_ms) and at_ms >= outage.until_ms
+
+
+def _template(size: Size, node: int) -> bytes:
+    apps = ",".join(
+        f'["{app_name(node, app)}",{generation_of(size, node, app)},"running",%d,1,null,""]'
+        for app in range(size.apps_per_node)
+    )
+    head = f'"r","{node_name(node)}",{registration_of(node)},{size.as_of}'
+    return f"[{head},%d,%d,[{apps}],0.5,16000,8000]".encode()
+
+
+def _check_bytes(size: Size, templates: list[bytes]) -> None:
+    """That a template gives what an agent writes."""
+    if size.nodes:
+        ages = tuple(range(size.apps_per_node))
+        apps = [
+            AppEntry(app_name(0, app), generation_of(size, 0, app), "running", ages[app], 1)
+            for app in range(size.apps_per_node)
+        ]
+        report = Report(node_name(0), registration_of(0), size.as_of, 7, 8, apps, 0.5, 16_000, 8_000)
+        assert templates[0] % (7, 8, *ages) == encode_heartbeat(report)
+    assert encode_heartbeat(Beat("service-1", 0, 7, 8)) == b'["b","%b",0,%d,%d,0]' % (b"service-1", 7, 8)
+
+
+def main() -> None:
+    """Obey the order on standard input and print what was done."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(Loader(order).run())))
+
+
+if __name__ == "__main__":
+    main()
