@@ -336,8 +336,10 @@ class Core:
     async def _turns(self) -> None:
         before_ms = monotonic.now_ms()
         while True:
+            # Not `wait_for`: in Python 3.11 it may lose the cancellation that ends this.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TURN_WITHIN_S)
+                async with asyncio.timeout(TURN_WITHIN_S):
+                    await self._wake.wait()
             self._wake.clear()
             now_ms = monotonic.now_ms()
             self._turn(now_ms, now_ms - before_ms)
