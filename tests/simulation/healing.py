@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sdk.contract import events as e
 from tables.orders import orders_for
 from tables.pools import is_takeable, nodes_in_pool, nodes_max, spares_of
-from tables.state import State
+from tables.state import State, is_order_open
 from tables.views import is_source_alive
 from tables.witness import Witness
 from tests.simulation.differences import plain
@@ -80,7 +80,9 @@ def _unhealed_pool(state: State) -> str:
         is_full = nodes_in_pool(state, pool.pool) >= nodes_max(state, pool)
         if len(ready) > pool.spares or (len(ready) < pool.spares and not is_full):
             return f"{pool.pool} has {len(ready)} of {pool.spares} spares"
-    return ""
+    # Also one that is too many by now, of which nobody has heard yet.
+    waiting = [row.order for row in state.orders.values() if is_order_open(state, row)]
+    return f"orders {waiting} wait for their nodes" if waiting else ""
 
 
 def _unpublished(checks: "Checks") -> str:

@@ -30,7 +30,7 @@ from tests.simulation.world import Size, World, simulated_shell
 
 BEGIN_MS = 15_000
 #: How long the nemesis has.
-CHAOS_MS = 40_000
+CHAOS_MS = 32_000
 #: After the healing everything must be well within this: a pool's largest pause, a brake's hold, a hold-back
 #: and a registration that never came, one after the other.
 HEAL_MS, HEAL_SCALED_MS = 900_000, 240_000
