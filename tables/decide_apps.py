@@ -30,20 +30,22 @@ _JITTER = 0.1
 
 def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
-    wanted = _wanted_apps(plan)
     moving = {row.app for row in stranded_apps(plan)}
-
-    def turn(row: AppRow) -> tuple[int, bool, bool, int, str]:
-        # Room goes by priority, a service's being the highest of those that need it; among equals first to what others
-        # need, then to what a dead node has lost, then to who has waited longest.
-        priority, needed = urgency(plan.state, row)
-        return -priority, not needed, row.app not in moving, row.submitted_at_ms, row.app
-
-    for row in sorted(wanted, key=turn):
+    for row in sorted(_wanted_apps(plan), key=lambda row: turn_of(plan, row, moves=row.app in moving)):
         if row.app in moving:
             _move(plan, row)
         else:
             _decide_app(plan, row)
+
+
+def turn_of(plan: Plan, row: AppRow, *, moves: bool) -> tuple[int, bool, bool, int, str]:
+    """When it is an app's turn: room goes by priority, a service's being the highest of those that need it.
+
+    Among equals it goes first to what others need, then to what a dead node has lost (`moves`), then to who has waited
+    longest.
+    """
+    priority, needed = urgency(plan.state, row)
+    return -priority, not needed, not moves, row.submitted_at_ms, row.app
 
 
 def _wanted_apps(plan: Plan) -> list[AppRow]:
@@ -67,7 +69,7 @@ def _is_stranded(plan: Plan, row: AppRow) -> bool:
 def reserve_room(plan: Plan, moving: list[AppRow]) -> None:
     """Keep room on each replacement, ordered or not, for the apps of the node that it replaces."""
     for row in moving:
-        if _is_over(row):
+        if is_over(row):
             continue
         target = successor_of(plan, row)
         if target:
@@ -86,11 +88,18 @@ def successor_of(plan: Plan, row: AppRow) -> str | None:
     return plan.state.node_of_order.get(order, "")
 
 
+def has_its_turn(plan: Plan, row: AppRow) -> bool:
+    """Whether what a dead node has lost may be decided about now; until then the room that is kept for it is kept."""
+    return (
+        row.node not in plan.leaving and may_replace(plan.state, row) and not is_app_paused(plan.state, row)
+    )
+
+
 def _move(plan: Plan, row: AppRow) -> None:
     """Bring an app of a dead node to the node that replaces it, or by load where none does."""
-    if row.node in plan.leaving or not may_replace(plan.state, row) or is_app_paused(plan.state, row):
+    if not has_its_turn(plan, row):
         return
-    if _is_over(row):
+    if is_over(row):
         _finish(plan, row, "node-down")
         return
     successor = successor_of(plan, row)
@@ -127,13 +136,13 @@ def _judge_end(plan: Plan, row: AppRow, *, paused: bool) -> None:
         _place(plan, row, "restart" if row.end_reason == "restart" else "moved")
     elif paused:
         return
-    elif row.phase == "condemned" and _is_over(row):
+    elif row.phase == "condemned" and is_over(row):
         _finish(plan, row, "silent" if row.end_reason == "silent" else "never-beat")
     else:
         _judge(plan, row)
 
 
-def _is_over(row: AppRow) -> bool:
+def is_over(row: AppRow) -> bool:
     """Whether the loss of the copy in force ends the app, because it runs once and nobody asked for another run."""
     return runs_once(row) and not row.restarting
 

@@ -21,12 +21,13 @@ from sdk.contract.events import (
     Position,
 )
 from tables.candidates import standing_fault, wish_fault
-from tables.decide_apps import reserve_room, stranded_apps, successor_of
+from tables.decide_apps import has_its_turn, is_over, reserve_room, stranded_apps, successor_of, turn_of
 from tables.placement import Search
 from tables.plan import Plan
 from tables.room import Need, need_of
+from tables.rows import AppRow
 from tables.score import rank_of
-from tables.state import State
+from tables.state import State, waiting_words
 from tables.witness import Load
 
 #: What puts a copy on a node: in the place of another, or beside one that runs.
@@ -83,8 +84,8 @@ class Hindsight:
 def judge_nodes(state: State, before: Iterable[Decision], placed: Placement) -> list[Judged]:
     """Every active node as the planner saw it: first those that could take the app, the best first."""
     plan = Plan(state, Hindsight(placed))
-    _catch_up(plan, before)
     app = state.apps[placed.app]
+    _catch_up(plan, before, app)
     need = need_of(app.spec)
     search = Search(plan, app, plan.candidates.field_for(app.spec))
     judged = []
@@ -109,8 +110,8 @@ def _order(judged: Judged) -> tuple[bool, tuple[int, int, int, int, str]]:
     return False, rank_of(judged.score)
 
 
-def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
-    """Take into account what the same call had decided by then."""
+def _catch_up(plan: Plan, before: Iterable[Decision], app: AppRow) -> None:
+    """Take into account what the same call had decided by the time that it was the app's turn."""
     decisions = list(before)
     for decision in decisions:
         plan.add(decision)
@@ -120,18 +121,35 @@ def _catch_up(plan: Plan, before: Iterable[Decision]) -> None:
             plan.quarantining.add(decision.node)
     moving = stranded_apps(plan)
     reserve_room(plan, moving)
-    successors = {row.app: successor_of(plan, row) for row in moving}
+    kept = {row.app: successor_of(plan, row) for row in moving if not is_over(row)}
     for decision in decisions:
         if isinstance(decision, NodeGranted):
             plan.give(decision.node, Need(decision.slots, decision.cpu_percent, decision.memory_mib))
         elif isinstance(decision, Placement) and decision.app in plan.state.apps:
-            row = plan.state.apps[decision.app]
-            if isinstance(decision, AppPrepared):
-                plan.take(decision.node, row.spec)
-                continue
-            if successor := successors.get(row.app):
-                plan.release(successor, need_of(row.spec))
-            plan.place(row, decision.node)
+            _put(plan, decision, kept)
+    turn = turn_of(plan, app, moves=app in moving)
+    for row in moving:
+        # What had its turn and found no node, be it that the replacement cannot take it, has no room kept any more.
+        if (
+            turn_of(plan, row, moves=True) < turn
+            and _has_found_none(plan, row)
+            and (node := kept.get(row.app))
+        ):
+            plan.release(node, need_of(row.spec))
+
+
+def _put(plan: Plan, placed: Placement, kept: dict[str, str | None]) -> None:
+    row = plan.state.apps[placed.app]
+    if isinstance(placed, AppPrepared):
+        plan.take(placed.node, row.spec)
+        return
+    if node := kept.pop(row.app, None):
+        plan.release(node, need_of(row.spec))
+    plan.place(row, placed.node)
+
+
+def _has_found_none(plan: Plan, row: AppRow) -> bool:
+    return has_its_turn(plan, row) and not waiting_words(plan.state, row, leaving=plan.leaving)
 
 
 def differences(judged: Iterable[Judged], placed: Placement) -> list[str]:

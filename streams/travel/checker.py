@@ -241,8 +241,7 @@ def _silence_fault(x: Any, policy: Policy, claim: str, bridged: tuple[int, int],
         cut = elapsed if step > policy.clock_step_max_ms else cut
         if isinstance(record, Tick) and record.bridged:
             bridges, spoke = bridges + min(elapsed - spoke, policy.clock_step_max_ms), elapsed
-        if _beats(record, x.source, x.epoch, claim):
-            return f"it beat at heartbeat {x.partition}/{at}"
+        _need(not _beats(record, x.source, x.epoch, claim), f"it beat at heartbeat {x.partition}/{at}")
     most = x.limit_ms + policy.settling_in_all_ms
     due = x.limit_ms if cut < 0 else max(x.limit_ms, min(cut + policy.settling_ms, most))
     if bridge and (bridges <= x.limit_ms + BRIDGE_LAG_MS or getattr(until, "bridged", 0) < bridge):
