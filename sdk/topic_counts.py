@@ -49,7 +49,8 @@ class TopicCounts:
         #: Topics that were asked about and do not exist.
         self.missing: frozenset[str] = frozenset()
         self._looked_s = 0.0
-        self._create_after_s = 0.0
+        #: Missing topic -> when it may be made again.
+        self._create_after_s: dict[str, float] = {}
         self._creating: asyncio.Future[None] | None = None
 
     async def read(self, topics: Iterable[str], *, unhurried: frozenset[str] = frozenset()) -> dict[str, int]:
@@ -114,11 +115,15 @@ class TopicCounts:
         self._looked_s = time.monotonic()
 
     def create_missing(self, *, besides: frozenset[str] = frozenset()) -> None:
-        """Begin to make the topics that were missing, `besides` these; not again for a while if that is refused."""
-        missing = sorted(self.missing - besides)
-        if missing and time.monotonic() >= self._create_after_s:
-            self._create_after_s = time.monotonic() + CREATE_AGAIN_S
-            self._creating = asyncio.ensure_future(self._create(missing))
+        """Begin to make the topics that were missing, `besides` these; none again for a while if that is refused."""
+        if self._creating is not None and not self._creating.done():
+            return
+        now_s = time.monotonic()
+        after_s = {topic: self._create_after_s.get(topic, now_s) for topic in self.missing - besides}
+        due = sorted(topic for topic, at_s in after_s.items() if at_s <= now_s)
+        self._create_after_s = {**after_s, **dict.fromkeys(due, now_s + CREATE_AGAIN_S)}
+        if due:
+            self._creating = asyncio.ensure_future(self._create(due))
 
     async def _create(self, missing: list[str]) -> None:
         try:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tests.docker.daemon import Daemon
     from tests.docker.http_daemon import HttpDaemon
 
+# What does not hold is said with its values there too.
+pytest.register_assert_rewrite("tests.integration.checks")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_environment() -> None:

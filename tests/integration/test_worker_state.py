@@ -10,6 +10,7 @@ import pytest
 
 from sdk.contract.codec import Recorded, encode_event
 from sdk.contract.events import PlannerStarted, SourceFellSilent, SourceReturned
+from sdk.contract.ids import derive_id
 from sdk.contract.requests import ChangePolicy
 from sdk.contract.topics import partition_of
 from streams.local.rig import Rig
@@ -55,8 +56,8 @@ class Load:
         while not self._over.wait(BURST_EVERY_S):
             self.flows.wait()
             turn += 1
-            ids = [f"load-{turn}-{source}" for source in SOURCES]
             records = [self._event(turn, source) for source in SOURCES]
+            ids = [_id_of(event) for event in records]
             self._rig.log.put_many(
                 [
                     (
@@ -77,6 +78,14 @@ class Load:
         if turn % 2:
             return SourceFellSilent(source, "lone", 0, "load", partition, beat, beat, 10_000, 10_000)
         return SourceReturned(source, "lone", 0, "load", partition, beat)
+
+
+def _id_of(event: SourceReturned | SourceFellSilent) -> str:
+    """As a watcher derives it."""
+    word, offset = (
+        ("silent", event.from_offset) if isinstance(event, SourceFellSilent) else ("returned", event.offset)
+    )
+    return derive_id(word, event.source, event.epoch, event.topic_id, event.partition, offset)
 
 
 def test_worker_without_its_disk_comes_back_equal(create_rig: CreateRig) -> None:
