@@ -24,6 +24,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from rich.console import Console
 
+from bench.calls import arithmetic, counting, share, timed_us
 from bench.report import (
     COULD_NOT,
     BenchError,
@@ -56,8 +57,7 @@ APP: Final = "application-bench"
 #: Records of the topic that is streamed: some seconds of the slower reader.
 RECORDS: Final = 20_000
 _READS, _SAMPLES, _CALLS = 20_000, 100, 1_000
-#: Calls of each kind while the broker is away, and how long it is.
-_AWAY_CALLS: Final = 250
+#: Patience with what takes a moment, s.
 _WITHIN_S: Final = 20.0
 
 #: Child programs print what they measured, ms; imports are not part of it, see `import_ms`.
@@ -166,9 +166,9 @@ class Bench:
         p50, p99 = [], []
         for number in range(self._rounds):
             self._write(number)
-            times = _timed_us(lambda: interface_to_get_data.get_sensor_data(0, APP), _READS)
-            p50.append(_share(times, 0.5))
-            p99.append(_share(times, 0.99))
+            times = timed_us(lambda: interface_to_get_data.get_sensor_data(0, APP), _READS)
+            p50.append(share(times, 0.5))
+            p99.append(share(times, 0.99))
         return [make_figure(READ_P50, p50), make_figure(READ_P99, p99)]
 
     def _freshness(self) -> list[Figure]:
@@ -177,10 +177,10 @@ class Bench:
         consumer.position(TopicPartition("bench-0", 0))
         ours, bare = [], []
         for _ in range(self._rounds):
-            ours.append(_share([self._until_visible() for _ in range(_SAMPLES)], 0.99))
+            ours.append(share([self._until_visible() for _ in range(_SAMPLES)], 0.99))
             consumer.seek_to_end()
             consumer.position(TopicPartition("bench-0", 0))
-            bare.append(_share([self._until_polled(consumer) for _ in range(_SAMPLES)], 0.99))
+            bare.append(share([self._until_polled(consumer) for _ in range(_SAMPLES)], 0.99))
         consumer.close()
         self._note(FRESH, bare=statistics.median(bare))
         return [make_figure(FRESH, ours)]
@@ -220,81 +220,48 @@ class Bench:
         ).start_manual()
         beats, says, sends = [], [], []
         for number in range(self._rounds):
-            beats.append(_share(_timed_us(heart.beat, _CALLS, pause_s=0.001), 0.99))
-            say = _counting(number, lambda text: notifications.send(text, key=text, app=APP))
-            says.append(_share(_timed_us(say, _CALLS, pause_s=0.001), 0.99))
-            send = _counting(number, lambda text: self._producer.send("bench-1", text.encode()))
-            sends.append(_share(_timed_us(send, _CALLS, pause_s=0.001), 0.99))
+            beats.append(share(timed_us(heart.beat, _CALLS, pause_s=0.001), 0.99))
+            say = counting(number, lambda text: notifications.send(text, key=text, app=APP))
+            says.append(share(timed_us(say, _CALLS, pause_s=0.001), 0.99))
+            send = counting(number, lambda text: self._producer.send("bench-1", text.encode()))
+            sends.append(share(timed_us(send, _CALLS, pause_s=0.001), 0.99))
         heart.stop()
         notifications.flush(_WITHIN_S)
-        noise = _share(_timed_us(_arithmetic, _CALLS, pause_s=0.001), 0.99)
+        noise = share(timed_us(arithmetic, _CALLS, pause_s=0.001), 0.99)
         for target in (BEAT, NOTIFY):
             self._note(target, bare_producer_send=statistics.median(sends), arithmetic_p99=noise)
         return [make_figure(BEAT, beats), make_figure(NOTIFY, says)]
 
     def _away(self) -> list[Figure]:
-        heart = HeartBeat(
-            "service-bench", bootstrap=self._rig.bootstrap, prefix=self._rig.prefix
-        ).start_manual()
-        calls: dict[str, Callable[[], Any]] = {
-            "read": lambda: sensors.read(0, app=APP),
-            "beat": heart.beat,
-            "notify": _counting(99, lambda text: notifications.send(text, key=text, app=APP)),
-            "set": lambda: controllers.set(0, {"on": True}, app=APP),
-        }
-        for call in calls.values():
-            call()
-        assert self._rig.broker is not None
-        self._rig.broker.kill()
-        worst: dict[str, float] = {}
-        # What the machine itself adds: a stretch of arithmetic in place of a call.
-        shares = {"arithmetic_max": round(max(_timed_us(_arithmetic, _AWAY_CALLS, pause_s=0.01)), 1)}
-        for name, call in calls.items():
-            # Over some seconds, so that clients try again and fail meanwhile.
-            times = _timed_us(call, _AWAY_CALLS, pause_s=0.01)
-            worst[name] = max(times)
-            shares[f"{name}_p99"] = round(_share(times, 0.99), 1)
-        quality = sensors.read(0, app=APP).quality
-        if quality != "stale":
-            raise BenchError(f"While the broker was away a read was {quality}, not stale.")
-        heart.stop()
-        self.detail[AWAY.name] = shares | {name: round(value, 1) for name, value in worst.items()}
+        """In an app of its own: this process has clients of the bench besides, which also miss the broker."""
+        words = [sys.executable, "-m", "bench.outage", APP, self._rig.bootstrap, self._rig.prefix]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as app:
+            assert app.stdin is not None
+            assert app.stdout is not None
+            if app.stdout.readline() != "ready\n":
+                raise BenchError("The app that is to miss the broker did not come up.")
+            assert self._rig.broker is not None
+            self._rig.broker.kill()
+            app.stdin.write("away\n")
+            app.stdin.flush()
+            said = json.loads(app.stdout.readline() or "{}")
+        if said.get("quality") != "stale":
+            raise BenchError(f"While the broker was away a read was {said.get('quality')}, not stale.")
+        taken_us: dict[str, list[float]] = said["taken_us"]
+        noise_us = taken_us.pop("arithmetic")
+        parts = {f"{name}_p99": share(times, 0.99) for name, times in taken_us.items()}
+        worst = {name: max(times) for name, times in taken_us.items()}
+        self._note(AWAY, arithmetic_max=max(noise_us), **parts, **worst)
         return [make_figure(AWAY, list(worst.values()))]
 
     def _note(self, target: Target, **parts: float) -> None:
         self.detail[target.name] = {name: round(value, 2) for name, value in parts.items()}
 
 
-def _timed_us(call: Callable[[], Any], times: int, *, pause_s: float = 0.0) -> list[float]:
-    taken = []
-    for _ in range(times):
-        began_ns = time.perf_counter_ns()
-        call()
-        taken.append((time.perf_counter_ns() - began_ns) / 1000)
-        if pause_s:
-            time.sleep(pause_s)
-    return taken
-
-
-def _arithmetic() -> None:
-    """About as long as a notification takes its caller."""
-    sum(range(2_000))
-
-
-def _counting(begin: int, say: Callable[[str], Any]) -> Callable[[], Any]:
-    """A call with another text each time, so that nothing is merged."""
-    numbers = iter(range(10**9))
-    return lambda: say(f"{begin}-{next(numbers)}")
-
-
 def _took_s(work: Callable[[], None]) -> float:
     began_s = time.perf_counter()
     work()
     return time.perf_counter() - began_s
-
-
-def _share(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
 def _bare_consumer(bootstrap: str, topic: str) -> Any:
