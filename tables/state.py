@@ -291,12 +291,17 @@ def is_at_rest(state: State, app: AppRow) -> bool:
     return app.phase in ("stopped", "finished") or (not app.wanted and app.phase in ("pending", "ended"))
 
 
+def is_source_alive(row: SourceRow) -> bool:
+    """Whether a lone source beats; one that is expected and was not heard yet does not."""
+    return not row.silent and row.seen >= 0
+
+
 def is_service_up(state: State, service: str) -> bool:
     """Whether a service runs, undisturbed as far as the log knows, and is to go on; a lone one, whether it beats."""
     row = state.apps.get(service)
     if row is None:
         lone = state.sources.get(service)
-        return lone is not None and not lone.silent
+        return lone is not None and is_source_alive(lone)
     if not row.wanted or row.restarting:
         return False
     return row.phase == "running" and not row.silent and is_hosted(state, row)

@@ -15,7 +15,7 @@ import msgspec
 from tables.device_rows import DeviceRow
 from tables.questions import taken_on
 from tables.rows import TABLES, AppRow, NodeRow, PoolRow, Row, SourceRow
-from tables.state import State, is_hosted
+from tables.state import State, is_hosted, is_source_alive
 
 #: Fold tables with a state topic of their own; all others share `platform`.
 _OWN = {"nodes": "nodes", "apps": "apps", "notifications": "notifications"}
@@ -179,11 +179,6 @@ def operating_state(row: DeviceRow) -> str:
     if row.silent:
         return "silent"
     return "working" if row.expectation and row.seen >= 0 else "unknown"
-
-
-def is_source_alive(row: SourceRow) -> bool:
-    """Whether a lone source beats; one that is expected and was not heard yet does not."""
-    return not row.silent and row.seen >= 0
 
 
 def is_app_alive(state: State, row: AppRow) -> bool:

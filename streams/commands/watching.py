@@ -14,7 +14,7 @@ from streams.asking import ANSWER_WITHIN_S, open_conversation
 from streams.names_files import plan_names
 from streams.render import clock, coloured, duration, table
 from tables.rows import SourceRow
-from tables.views import is_source_alive
+from tables.state import is_source_alive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from sdk.contract import events as e
 from tables.orders import orders_for
 from tables.pools import is_takeable, nodes_in_pool, nodes_max, spares_of
-from tables.state import State, is_order_open
-from tables.views import is_source_alive
+from tables.state import State, is_order_open, is_source_alive
 from tables.witness import Witness
 from tests.simulation.differences import plain
 from tests.simulation.original_judge import is_misjudged

@@ -9,7 +9,7 @@ from sdk.contract import events as e
 from sdk.contract.devices import device_topic
 from sdk.contract.heartbeats import Beat
 from tables.device_rows import DeviceRow
-from tables.views import is_source_alive
+from tables.state import is_source_alive
 from tests.simulation.originals import TopicWriter, TopicWriters
 
 if TYPE_CHECKING:

@@ -145,6 +145,20 @@ def test_a_service_that_runs_by_itself_is_waited_for_too() -> None:
     assert world.app("application-other").pending_reason == "waits for service-db"
 
 
+def test_a_service_that_is_expected_is_up_once_it_was_heard() -> None:
+    """That somebody named it says nothing of whether it runs."""
+    world = begin()
+    world.ask(ExpectSource("service-db"))
+    _run(world, "application-web", "db")
+    world.run(2_000)
+    assert world.app("application-web").pending_reason == "waits for service-db"
+
+    world.clients.add("db")
+    world.run(15_000, world.all_run)
+    assert world.of_type(e.SourceReturned)
+    assert world.app("application-web").phase == "running"
+
+
 def test_what_others_need_gets_the_last_room() -> None:
     """Of equals the service that somebody waits for comes first, and it has the priority of whoever needs it."""
     world = World(nodes=1, slots=1)
