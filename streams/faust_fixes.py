@@ -2,7 +2,7 @@
 
 What is mended (docs/adr/0005 has the evidence):
 1. A failed produce, changelogs included, is only logged, and offsets are committed all the same: here it ends
-   the process (`SafeTopic`), and nothing is committed before everything produced is acknowledged.
+   the process (`SafeTopic`), and nothing is committed before everything put before it is acknowledged.
 2. Offsets are committed past a message still in flight (faust-streaming #606): held back here.
 3. A long poll of 1.5 s from before a takeover delays the first events by as much: 100 ms here.
 4. A worker paused past its session writes old rows over the new owner's: `LoopGuard` ends it before it writes.
@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 EXIT_AGAIN = 75
 #: Long poll of Faust's consumer, ms.
 _FETCH_WAIT_MS = 100
-#: Tries to flush before a commit is put off: `flush` gives up after 0.1 s without progress each time.
-_FLUSHES = 60
+#: A commit is put off if what was put before it is not acknowledged within this time, s. It is tried again in a second.
+_FLUSH_WITHIN_S = 6.0
 
 
 def exit_at_once(why: str) -> None:
@@ -44,6 +44,11 @@ def exit_at_once(why: str) -> None:
 
 class SafeTopic(faust.Topic):
     """A topic whose failed produce ends the process instead of a line in a log."""
+
+    def send_soon(self, **how: Any) -> Any:
+        """Put a record into the producer's buffer, and note it as the newest."""
+        self.app.newest_put = sent = super().send_soon(**how)  # type: ignore[attr-defined]
+        return sent
 
     def _on_published(self, fut: Any, message: Any, producer: Any, state: Any) -> None:
         super()._on_published(fut, message, producer, state)
@@ -81,14 +86,18 @@ class SafeConsumer(driver.Consumer):
             acked.extend(held)
 
     async def _commit_offsets(self, offsets: Any, start_new_transaction: bool = True) -> bool:
-        buffer = self.app.producer.buffer
-        for _ in range(_FLUSHES):
-            if not buffer.size:
-                break
-            await buffer.flush()
-        await self.app.producer.flush()
-        if buffer.size:
-            return False
+        # Not until the buffer is empty: while rows are written as fast as they are sent it never is.
+        newest = getattr(self.app, "newest_put", None)
+        if newest is not None and not newest.done():
+            await asyncio.wait([newest], timeout=_FLUSH_WITHIN_S)
+            if not newest.done():
+                return False
+        # Records are sent in their order, but those for other partitions are acknowledged apart.
+        producer: Any = getattr(
+            self.app.producer, "_producer", None
+        )  # its own `flush` waits for the whole buffer
+        if producer is not None:
+            await producer.flush()
         done = await super()._commit_offsets(offsets, start_new_transaction=start_new_transaction)
         return bool(done)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,18 @@ _PRODUCER_BUFFER_MAX = 20_000
 #: only then asks again: some hundred a second while the core has much to do. Its default of 1 MiB is thousands of
 #: requests, for which the events wait (20 s were seen in bench.planner); 64 KiB are about 200 records.
 _FETCH_BYTES = 64 << 10
+#: Records of a topic that Faust takes in before they are handled. At 80 % it stops asking for that topic, and the rest
+#: takes what two fetches have brought already: when that is full too it stands still. Events wait while requests are
+#: taken in, some hundred a second under load: with 65,536 a flood of 10,000 requests held them up for 30 s.
+_STREAM_MAX = 4_096
 #: Per table and partition; Faust's default is a cache of 2 GiB and 90 % of all file handles.
 _ROCKSDB = {"block_cache_size": 8 << 20, "write_buffer_size": 4 << 20, "max_open_files": 64}
+
+
+#: How long a thread may keep the interpreter while another waits for it, s. Each poll of an event loop gives the
+#: interpreter away, and Faust's loop needs several to deliver one record: beside a core that folds and decides without
+#: a pause they took 5 ms each (Python's own value), 10 to 50 records a second.
+_SWITCH_S = 0.0005
 
 
 class _CoreService(Service):
@@ -38,6 +49,7 @@ class _CoreService(Service):
         self._app = app
 
     async def on_start(self) -> None:
+        sys.setswitchinterval(_SWITCH_S)
         # Not a task of the app: those begin when the tables are recovered, long after the group was joined.
         self.add_future(self._app.guard.run())
         self._core.start(Path(self._app.conf.datadir))
@@ -87,9 +99,11 @@ def create_app(settings: Settings) -> faust.App:
         broker_request_timeout=max(30.0, session_s),
         broker_rebalance_timeout=max(6.0, session_s),
         broker_commit_interval=1.0,
+        # Else Faust's fetcher itself commits after 10,000 records, and delivers nothing until that is done.
+        broker_commit_every=1 << 30,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=_FETCH_BYTES,
-        stream_buffer_maxsize=65_536,
+        stream_buffer_maxsize=_STREAM_MAX,
         # A request that waits for leadership must not hold up the rebalance that decides who leads.
         stream_wait_empty=False,
         producer_linger=0,

@@ -39,12 +39,27 @@ class Field:
         self.fell_out = fell_out
         #: How much of the journal the index knows.
         self.read = 0
+        #: Need -> why no node has room for it, while nothing changes: in a crowd that waits most need the same.
+        self._full: dict[Need, dict[str, int]] = {}
 
     def fell_out_for(self, need: Need) -> dict[str, int]:
         """Why nodes cannot take an app with this need -> how many."""
         slots, cpu, memory = self.index.lacking(need)
         counts = {**self.fell_out, "slots": slots, "cpu": cpu, "memory": memory}
         return {word: count for word, count in counts.items() if count}
+
+    def full_for(self, need: Need) -> dict[str, int] | None:
+        """Why nodes cannot take an app with this need, if none of them can."""
+        full = self._full.get(need)
+        if full is None and not self.index.first(need, 1, but=(), nor=()):
+            full = self._full[need] = self.fell_out_for(need)
+        return full
+
+    def changed(self, entries: Iterable[tuple[str, int, Need]]) -> None:
+        """Room on some of the nodes has changed: node, cost, what is free."""
+        for entry in entries:
+            self.index.update(*entry)
+        self._full.clear()
 
 
 class Candidates:
@@ -80,9 +95,8 @@ class Candidates:
         if field is None:
             field = self._fields[wishes] = self._make(spec, constraints)
         elif field.read < len(self._journal):
-            for node in dict.fromkeys(self._journal[field.read :]):
-                if node in field.index:
-                    field.index.update(*self._entry(node))
+            changed = dict.fromkeys(self._journal[field.read :])
+            field.changed(self._entry(node) for node in changed if node in field.index)
         field.read = len(self._journal)
         return field
 

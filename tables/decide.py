@@ -19,9 +19,12 @@ from tables.state import State
 from tables.witness import Witness
 
 
-def decide(state: State, witness: Witness) -> list[Decision]:
-    """Everything that is due now, in the order in which it must be appended."""
-    plan = Plan(state, witness)
+def decide(state: State, witness: Witness, *, most: int | None = None) -> list[Decision]:
+    """What is due now, in the order in which it must be appended: everything, or the first `most` decisions of it.
+
+    What is left is decided once these are folded, as after a crash between two of them.
+    """
+    plan = Plan(state, witness, most=most)
     _decide_brake(plan)
     decide_nodes(plan)
     decide_orders(plan)
@@ -30,7 +33,7 @@ def decide(state: State, witness: Witness) -> list[Decision]:
     reserve_room(plan, stranded_apps(plan))
     decide_grants(plan)
     decide_apps(plan)
-    return plan.decisions
+    return plan.decisions[:most]
 
 
 def _decide_brake(plan: Plan) -> None:

@@ -32,6 +32,8 @@ def decide_apps(plan: Plan) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
     moving = {row.app for row in stranded_apps(plan)}
     for row in sorted(_wanted_apps(plan), key=lambda row: turn_of(plan, row, moves=row.app in moving)):
+        if plan.is_full:
+            return
         if row.app in moving:
             _move(plan, row)
         else:

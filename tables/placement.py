@@ -40,6 +40,9 @@ def choose_node(plan: Plan, app: AppRow, *, only: str = "", away: bool = False) 
     if only:
         return _take_only(plan, app, only, away=away)
     field = plan.candidates.field_for(app.spec)
+    full = field.full_for(need_of(app.spec))
+    if full is not None:
+        return Refusal(_reason(plan, app, field), full)
     fell_out = field.fell_out_for(need_of(app.spec))
     scores = Search(plan, app, field).best(but=app.node if away else "")
     if not scores:

@@ -23,9 +23,10 @@ class Basis(TypedDict):
 class Plan:
     """Decisions of one call, with the room they leave."""
 
-    def __init__(self, state: State, witness: Witness) -> None:
+    def __init__(self, state: State, witness: Witness, *, most: int | None = None) -> None:
         self.state = state
         self.witness = witness
+        self._most = most
         self.decisions: list[Decision] = []
         self.basis: Basis = {
             "term": state.term.term,
@@ -67,6 +68,11 @@ class Plan:
             self.taking[decision.node] = decision.replaces, decision.replaces_lineage
         if isinstance(decision, NodeOrdered | SpareTaken) and decision.replaces:
             self.replacing.add((decision.replaces, decision.replaces_lineage))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether this call has decided as much as it was to decide at most."""
+        return self._most is not None and len(self.decisions) >= self._most
 
     @property
     def candidates(self) -> Candidates:

@@ -32,6 +32,12 @@ REFUSED_MAX = 3
 REFUSED_PAUSE_S = 1.0
 
 
+#: Decisions of one batch; what is left is decided from what was read back, as after a crash between two of them. So
+#: many are written and acknowledged in a fraction of a second, on a busy machine too: with thousands at once the last
+#: were not acknowledged within the 3 s that a request may take, which is an unknown outcome and a new term.
+BATCH_MAX = 500
+
+
 class Planning:
     """Whether this worker leads, and what it has decided."""
 
@@ -105,7 +111,8 @@ class Planning:
             self._claim(now_s)
         if not self.leads or self.is_deciding or now_s < self._paused_until_s:
             return
-        events = [*self._timers.fire(), *decide(self._state, self._watcher)]
+        fired = self._timers.fire()[:BATCH_MAX]
+        events = [*fired, *decide(self._state, self._watcher, most=BATCH_MAX - len(fired))]
         if not events:
             return
         based_on = self._state.offset

@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 #: A leader whose ticks are acknowledged but not read back for this long ends its process, ms. Source: DESIGN 5.
 BLIND_MS = 5_000
+#: Orders wait at most so long for decisions that are on their way, ms. In a flood of requests there are some in every
+#: turn; apps whose orders nobody wrote were declared down as never heard, and placed again, without end.
+PUBLISH_WITHIN_MS = 250
 
 
 class Clockwork(Protocol):
@@ -75,6 +78,8 @@ class Round:
         self._rows_changed = state.listen()
         self._hashing = Hashing(state, appender, every=hash_every)
         self.outbox = FactOutbox()
+        #: When orders were looked through last, on the shell's clock.
+        self._published_ms = 0
         #: What the log lacked in the last turn.
         self.facts: list[Fact] = []
 
@@ -142,8 +147,9 @@ class Round:
         self._planning.turn(elapsed_ms)
         self._hashing.turn(leads=leads, cause=self._planning.last_id)
         if leads and back_at_end:
-            if not self._planning.is_deciding:
-                # What is being decided changes the same orders; half of it would only be written twice.
+            # What is being decided changes the same orders; half of it would only be written twice.
+            if not self._planning.is_deciding or now_ms - self._published_ms >= PUBLISH_WITHIN_MS:
+                self._published_ms = now_ms
                 self._publisher.publish()
                 self._controls.publish()
             self._letters.write()

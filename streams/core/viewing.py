@@ -7,6 +7,7 @@ Rules (DESIGN 4, 5):
 3. A row with a higher `as_of` than this fold's is never overwritten; it waits until the fold is there.
 """
 
+from itertools import takewhile
 from typing import NamedTuple
 
 import msgspec
@@ -144,7 +145,9 @@ class Viewing:
 
     def _offer(self, keys: set[ViewKey]) -> None:
         now_ms = monotonic.now_ms()
-        keys |= {view for view, flight in self._flight.items() if now_ms - flight.at_ms >= AGAIN_MS}
+        # The oldest come first: each is put behind the others when it is offered.
+        lost = takewhile(lambda it: now_ms - it[1].at_ms >= AGAIN_MS, self._flight.items())
+        keys |= {view for view, _ in lost}
         rows: dict[ViewKey, bytes | None] = {}
         for view in keys:
             value = render(self._state, view)
@@ -157,7 +160,8 @@ class Viewing:
                 continue
             else:
                 rows[view] = value
-                floor = self._flight[view].floor if view in self._flight else self._turned_at
+                before = self._flight.pop(view, None)
+                floor = before.floor if before is not None else self._turned_at
                 self._flight[view] = _Flight(self._state.offset, now_ms, floor, _hash_of(value))
         self._handover.offer(rows, folded=self._state.offset)
 
@@ -173,10 +177,12 @@ class Viewing:
 
     def _write_progress(self) -> None:
         now_ms = monotonic.now_ms()
-        done = min((flight.floor for flight in self._flight.values()), default=self._state.offset)
         waited_ms = now_ms - self._progress_at_ms
+        if self._odd or waited_ms < PROGRESS_EVERY_MS:
+            return
+        done = min((flight.floor for flight in self._flight.values()), default=self._state.offset)
         is_lost = self._progress_standing != self._progress and waited_ms >= AGAIN_MS
-        if self._odd or (done <= self._progress and not is_lost) or waited_ms < PROGRESS_EVERY_MS:
+        if done <= self._progress and not is_lost:
             return
         self._progress, self._progress_at_ms = done, now_ms
         topic, value = self._topics.state("platform"), encode_progress(done)

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import faust
@@ -22,6 +23,24 @@ from streams.faust_fixes import LoopGuard, SafeConsumer, SafeTopic
     [
         (Topic, "_on_published", ["self", "fut", "message", "producer", "state"]),
         (Consumer, "_new_offset", ["self", "tp"]),
+        (
+            Topic,
+            "send_soon",
+            [
+                "self",
+                "key",
+                "value",
+                "partition",
+                "timestamp",
+                "headers",
+                "schema",
+                "key_serializer",
+                "value_serializer",
+                "callback",
+                "force",
+                "eager_partitioning",
+            ],
+        ),
         (Consumer, "_commit_offsets", ["self", "offsets", "start_new_transaction"]),
         (faust.App, "_on_partitions_revoked", ["self", "revoked"]),
         (AIOKafkaConsumerThread, "_create_worker_consumer", ["self", "transport"]),
@@ -68,6 +87,50 @@ def test_nothing_is_committed_past_a_message_in_flight(
     offset = consumer._new_offset(TP("requests", 0))
 
     assert offset == expected
+
+
+def test_a_commit_waits_for_what_was_put_before_it_and_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While rows are written as fast as they are sent the buffer is never empty: offsets are committed all the same."""
+    committed: list[Any] = []
+
+    async def commit(_: Any, offsets: Any, **__: Any) -> bool:
+        committed.append(offsets)
+        return True
+
+    monkeypatch.setattr(Consumer, "_commit_offsets", commit)
+
+    async def go() -> None:
+        flushed: list[bool] = []
+
+        async def flush() -> None:
+            flushed.append(True)
+
+        consumer = _consumer([], [], 0)
+        put = asyncio.get_running_loop().create_future()
+        sender = SimpleNamespace(_producer=SimpleNamespace(flush=flush), buffer=SimpleNamespace(size=1_000))
+        consumer.app = SimpleNamespace(newest_put=put, producer=sender)
+        commits = asyncio.ensure_future(consumer._commit_offsets({"tp": 3}))
+        await asyncio.sleep(0)
+        assert not commits.done()
+        # Another row is put, and not acknowledged yet.
+        consumer.app.newest_put = asyncio.get_running_loop().create_future()
+        put.set_result(None)
+        assert await commits
+        assert (committed, flushed) == ([{"tp": 3}], [True])
+
+    asyncio.run(go())
+
+
+def test_a_commit_is_put_off_while_nothing_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is committed then, and the next try may be luckier."""
+    monkeypatch.setattr(faust_fixes, "_FLUSH_WITHIN_S", 0.01)
+
+    async def go() -> None:
+        consumer = _consumer([], [], 0)
+        consumer.app = SimpleNamespace(newest_put=asyncio.get_running_loop().create_future(), producer=None)
+        assert not await consumer._commit_offsets({"tp": 3})
+
+    asyncio.run(go())
 
 
 class _ExitedError(Exception):
