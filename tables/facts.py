@@ -54,7 +54,7 @@ def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterato
         if _is_asking(watcher, watch, source):
             yield from _registration(watcher, watch, watch.hellos[source])
         reported = watch.reports.get(source)
-        if reported is not None and reported.report.as_of > watcher.state.offset:
+        if reported is not None and reported.head.as_of > watcher.state.offset:
             continue
         facts = list(_report_facts(watcher, watch, reported, topic_id)) if reported else []
         if source in watch.sessions:
@@ -135,7 +135,7 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
     kind = _kind_of(watcher, source, session.epoch)
     if kind in ("node", "pool"):
         reported = watch.reports.get(source)
-        if reported is None or reported.offset != session.last_offset:
+        if reported is None or reported.newest_offset != session.last_offset:
             return
     bridging = session.bridging
     if bridging is not None and bridging.waits:

@@ -19,8 +19,9 @@ from rocksdict import AccessType, Options, Rdict, WriteBatch
 from sdk.contract.policy import Policy
 from streams.core.letters import DeadLetter
 from tables.fold import FOLD_VERSION
+from tables.heard import Checkpoint
 from tables.rows import Row, decode_row, encode_row
-from tables.silence import Checkpoint, PartitionWatch
+from tables.silence import PartitionWatch
 from tables.state import Key, State
 
 _log = logging.getLogger(__name__)
