@@ -11,6 +11,7 @@ from agents.ages import age_of
 from agents.state import (
     FRESH_PERCENT,
     FULL_EVERY_MS,
+    FULL_JITTER,
     READ_AGAIN_AFTER_MS,
     REPORT_EVERY_MS,
     REPORT_GAP_MS,
@@ -81,10 +82,14 @@ def compose_report(turn: Turn) -> Report | PoolReport | Unchanged:
         and _means(state, told, turn.now_ms)
     ):
         return Unchanged(state.identity.reporter, state.registration, state.number, 0, told.offset)
-    state.told = (
-        Told(state.number, turn.now_ms, state.registration, state.as_of, ageless) if at_rest else None
-    )
+    until_ms = turn.now_ms + full_within_ms(derive_fraction(state.identity.reporter, "full", state.number))
+    state.told = Told(state.number, until_ms, state.registration, state.as_of, ageless) if at_rest else None
     return Report(*common, apps)
+
+
+def full_within_ms(fraction: float) -> int:
+    """When a full report is told again, ms after it, for a fraction (0 to 1) of the jitter."""
+    return round(FULL_EVERY_MS * (1 - FULL_JITTER * fraction))
 
 
 def note_acknowledged(state: State, now_ms: int, number: int, offset: int) -> None:
@@ -95,7 +100,7 @@ def note_acknowledged(state: State, now_ms: int, number: int, offset: int) -> No
     state.read_again_at_ms = now_ms + READ_AGAIN_AFTER_MS
     told = state.told
     if told is not None and told.number == number and offset >= 0:
-        state.told = Told(told.number, told.at_ms, told.registration, told.as_of, told.apps, offset)
+        state.told = Told(told.number, told.until_ms, told.registration, told.as_of, told.apps, offset)
 
 
 def _is_at_rest(state: State, apps: list[AppEntry]) -> bool:
@@ -113,6 +118,6 @@ def _means(state: State, told: Told, now_ms: int) -> bool:
     return (
         told.offset >= 0
         and (told.registration, told.as_of) == (state.registration, state.as_of)
-        and next_ms <= told.at_ms + FULL_EVERY_MS
+        and next_ms <= told.until_ms
         and not is_unheard
     )

@@ -22,6 +22,9 @@ REPORT_JITTER = 0.1
 #: A full report at least this often; those between say "as before" if nothing has changed. Source: DESIGN 7; less
 #: than the 30 s that a watcher without a checkpoint counts back, so that it finds one of everybody.
 FULL_EVERY_MS = 20_000
+#: Up to this part of that it comes sooner, or the agents of a platform that was started at once would all be full at
+#: the same moments.
+FULL_JITTER = 0.25
 #: Without an acknowledgement for this long, two reports, and for as long after the next, every report is full: one
 #: that was given up and sent again may stand twice, in any order.
 UNHEARD_MS = 5_000
@@ -164,7 +167,8 @@ class Told(msgspec.Struct, frozen=True):
     """The newest full report of a node, and where it stands."""
 
     number: int
-    at_ms: int
+    #: When it must be told again.
+    until_ms: int
     registration: int
     as_of: int
     #: As they were told, all of age 0.
