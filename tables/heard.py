@@ -56,6 +56,8 @@ class Reported(msgspec.Struct, gc=False):
     #: Apps in it whose beat was not fresh.
     late: tuple[Copy, ...] = ()
     packed: bytes = b""
+    #: Number of apps in it.
+    count: int = 0
     #: All apps in it run, and their beats were fresh: only then "as before" means anything.
     rests: bool = False
     #: The newest record that says so, and its offset.
@@ -104,7 +106,9 @@ def keep(
     """A report as it is kept."""
     if isinstance(report, PoolReport) or not report.apps:
         return Reported(report, offset, clock_ms, late, rests=rests)
-    return Reported(_with_apps(report, _NO_APPS), offset, clock_ms, late, _pack(report.apps), rests)
+    return Reported(
+        _with_apps(report, _NO_APPS), offset, clock_ms, late, _pack(report.apps), len(report.apps), rests
+    )
 
 
 def _with_apps(it: Report, apps: list[AppEntry]) -> Report:

@@ -30,9 +30,9 @@ from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
 from tables.sameness import Copy, at_rest, late_copies, says_same
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
-#: 80 s of reports, 160 s of beats. With 8 these comparisons were a third of the whole; with more an oversight among
-#: the rules of `quiet` would last longer.
-_LOOK_AGAIN = 32
+#: 5 min of reports, 11 of beats. With 8 these comparisons were a third of the whole, with 32 a tenth; with more an
+#: oversight among the rules of `quiet` would last longer.
+_LOOK_AGAIN = 128
 
 
 class PartitionWatch:

@@ -17,6 +17,7 @@ from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.fold_nodes import registration_fault
 from tables.overdue import Overdue
 from tables.silence import PartitionWatch
+from tables.slices import Slices
 from tables.state import State, nodes_of
 from tables.witness import Load
 
@@ -36,6 +37,8 @@ class Watcher:
         self.now_ms = 0
         #: Partition -> shell time at which the newest of our ticks that was read back had been sent.
         self.fresh_at_ms: dict[int, int] = {}
+        #: How much of what was heard a turn compares with the log.
+        self.slices = Slices()
         self._overdue = Overdue(state, self.watches, self._heard_ms)
 
     # --- reading ------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ class Watcher:
                 self.watches[row.partition].stir(name)
 
     def _node_changed(self, key: str) -> None:
-        self._overdue.forget()
+        self._overdue.node_changed(key)
         node = self.state.nodes[key]
         watch = self.watches.get(node.partition)
         if watch is None:

@@ -150,7 +150,8 @@ class Watching:
             self._wake.clear()
             self._watcher.now_ms = now_ms = monotonic.now_ms()
             facts = find_facts(self._watcher, topic_id=_TOPIC_ID, leads=True)
-            due = self._outbox.due(facts, now_ms=now_ms, leads=True)
+            is_part = self._watcher.slices.is_over
+            due = self._outbox.due(facts, now_ms=now_ms, leads=True, is_part=is_part)
             if due:
                 await self._append(due)
             if time.monotonic() - saved_s >= SAVE_EVERY_S:

@@ -201,18 +201,18 @@ def test_ring_gives_everybody_once_and_in_time(puts: list[tuple[int, int]]) -> N
 
 
 def test_report_at_rest_is_compared_again_now_and_then() -> None:
-    """A reporter that says the same is not compared, but for one report of 32; a change always is."""
+    """A reporter that says the same is not compared, but for one report of 128; a change always is."""
     watch = PartitionWatch(0, begin=0)
     entry = AppEntry("application-a", 9, "running", 100)
     heard = []
-    for number in range(1, 66):
+    for number in range(1, 258):
         watch.apply(number, _BEGIN_MS, Report(NODES[0], 7, 9, number, 0, [entry]), POLICY)
         heard.append(bool(watch.heard))
         watch.compared(set(watch.heard))
-    gone = Report(NODES[0], 7, 9, 66, 0, [])
-    watch.apply(66, _BEGIN_MS, gone, POLICY)
+    gone = Report(NODES[0], 7, 9, 258, 0, [])
+    watch.apply(258, _BEGIN_MS, gone, POLICY)
 
-    assert [number for number, it in enumerate(heard, 1) if it] == [1, 32, 64]
+    assert [number for number, it in enumerate(heard, 1) if it] == [1, 128, 256]
     assert watch.heard == {NODES[0]}
 
 
