@@ -21,7 +21,7 @@ from agents.state import (
     Told,
 )
 from agents.turn import Turn
-from sdk.contract.heartbeats import AppEntry, NodeEntry, PoolReport, Report, Unchanged
+from sdk.contract.heartbeats import AppEntry, NodeEntry, PoolReport, Report, Unchanged, ageless
 from sdk.contract.ids import derive_fraction
 from sdk.contract.orders import NodeOrders
 
@@ -73,17 +73,17 @@ def compose_report(turn: Turn) -> Report | PoolReport | Unchanged:
         )
         for thing in shown
     ]
-    ageless = [AppEntry(it.app, it.generation, it.status, 0, it.pid, it.exit_code, it.reason) for it in apps]
+    told_now = ageless(apps)
     at_rest = _is_at_rest(state, apps)
     if (
         at_rest
         and (told := state.told) is not None
-        and told.apps == ageless
+        and told.apps == told_now
         and _means(state, told, turn.now_ms)
     ):
         return Unchanged(state.identity.reporter, state.registration, state.number, 0, told.offset)
     until_ms = turn.now_ms + full_within_ms(derive_fraction(state.identity.reporter, "full", state.number))
-    state.told = Told(state.number, until_ms, state.registration, state.as_of, ageless) if at_rest else None
+    state.told = Told(state.number, until_ms, state.registration, state.as_of, told_now) if at_rest else None
     return Report(*common, apps)
 
 

@@ -5,7 +5,7 @@ None of these can be part of a cycle, so the collector need not go through them:
 
 import msgspec
 
-from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report, Unchanged, spell_out
+from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report, Unchanged, ageless
 from sdk.contract.policy import Policy
 from tables.bridged import BridgeClock, Bridging
 from tables.sameness import Copy
@@ -66,12 +66,9 @@ class Reported(msgspec.Struct, gc=False):
 
     @property
     def report(self) -> Report | PoolReport:
-        """What the reporter says now; ages of beats that were fresh again since are 0."""
+        """What the reporter says now of its apps, or its nodes; of the machine the newest record speaks."""
         head = self.head
-        if isinstance(head, PoolReport):
-            return head
-        full = _with_apps(head, self.apps)
-        return full if self.unchanged is None else spell_out(self.unchanged, full)
+        return head if isinstance(head, PoolReport) else _with_apps(head, self.apps)
 
     @property
     def apps(self) -> list[AppEntry]:
@@ -103,12 +100,17 @@ _NO_APPS: list[AppEntry] = []
 def keep(
     report: Report | PoolReport, offset: int, clock_ms: int, late: tuple[Copy, ...] = (), *, rests: bool
 ) -> Reported:
-    """A report as it is kept."""
+    """A report as it is kept: at rest nothing depends on how fresh the beats were, they are of age 0."""
     if isinstance(report, PoolReport) or not report.apps:
         return Reported(report, offset, clock_ms, late, rests=rests)
-    return Reported(
-        _with_apps(report, _NO_APPS), offset, clock_ms, late, _pack(report.apps), len(report.apps), rests
-    )
+    packed = _pack(ageless(report.apps) if rests else report.apps)
+    return Reported(_with_apps(report, _NO_APPS), offset, clock_ms, late, packed, len(report.apps), rests)
+
+
+def keep_same(known: Reported, report: Report, offset: int, clock_ms: int) -> Reported:
+    """A report at rest that says what the known one said, which was at rest too."""
+    head = _with_apps(report, _NO_APPS) if known.packed else report
+    return Reported(head, offset, clock_ms, (), known.packed, known.count, rests=True)
 
 
 def _with_apps(it: Report, apps: list[AppEntry]) -> Report:

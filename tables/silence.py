@@ -26,7 +26,7 @@ from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, 
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
 from tables.deadlines import Deadlines
-from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep, keep_same
 from tables.sameness import Copy, at_rest, late_copies, says_same
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
@@ -123,20 +123,22 @@ class PartitionWatch:
         if self.unknown:
             self.unknown.discard(report.reporter)
         limit_ms = policy.silence_limit_ms
-        late: tuple[Copy, ...] = ()
-        rests = True
         if (
-            known is None
-            or known.late
-            or not (isinstance(known.head, Report) and isinstance(report, Report))
-            or not says_same(known.head, known.apps, report, limit_ms)
+            known is not None
+            and known.rests
+            and isinstance(known.head, Report)
+            and isinstance(report, Report)
+            and says_same(known.head, known.apps, report, limit_ms)
         ):
-            self.quiet.discard(report.reporter)
-            late, rests = late_copies(report, limit_ms), at_rest(report, limit_ms)
+            reported = keep_same(known, report, offset, self.clock_ms)
+            if report.number % _LOOK_AGAIN == 0:
+                self.quiet.discard(report.reporter)
+        else:
+            late = late_copies(report, limit_ms)
+            reported = keep(report, offset, self.clock_ms, late, rests=at_rest(report, limit_ms))
             self._note_late(known, late)
-        elif report.number % _LOOK_AGAIN == 0:
             self.quiet.discard(report.reporter)
-        self.reports[report.reporter] = keep(report, offset, self.clock_ms, late, rests=rests)
+        self.reports[report.reporter] = reported
         self._beat(report.reporter, report.registration, offset, policy)
 
     def _apply_unchanged(self, offset: int, record: Unchanged, policy: Policy) -> None:

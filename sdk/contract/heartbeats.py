@@ -143,18 +143,20 @@ class PoolReport(_Record, frozen=True, gc=False, tag="p"):
     nodes: list[NodeEntry]
 
 
+def ageless(apps: list[AppEntry]) -> list[AppEntry]:
+    """The apps of a report but for the ages of their beats, which are 0 here."""
+    return [AppEntry(it.app, it.generation, it.status, 0, it.pid, it.exit_code, it.reason) for it in apps]
+
+
 def spell_out(record: Unchanged, full: Report) -> Report:
     """The report that "as before" stands for; of ages it says only that they were low, here they are 0."""
-    apps = [
-        AppEntry(it.app, it.generation, it.status, 0, it.pid, it.exit_code, it.reason) for it in full.apps
-    ]
     return Report(
         full.reporter,
         full.registration,
         full.as_of,
         record.number,
         record.sent_at_ms,
-        apps,
+        ageless(full.apps),
         record.load,
         record.memory_mib,
         record.memory_used_mib,
