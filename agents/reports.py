@@ -108,7 +108,10 @@ def _is_at_rest(state: State, apps: list[AppEntry]) -> bool:
     if not isinstance(state.orders, NodeOrders):
         return False
     fresh_ms = state.orders.silence_limit_ms * FRESH_PERCENT // 100
-    return bool(apps) and all(entry.status == "running" and entry.age_ms <= fresh_ms for entry in apps)
+    return bool(apps) and all(
+        it.status == "running" and it.age_ms <= fresh_ms and it.exit_code is None and not it.reason
+        for it in apps
+    )
 
 
 def _means(state: State, told: Told, now_ms: int) -> bool:

@@ -5,10 +5,10 @@ None of these can be part of a cycle, so the collector need not go through them:
 
 import msgspec
 
-from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report, Unchanged, ageless
+from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import BridgeClock, Bridging
-from tables.sameness import Copy
+from tables.sameness import Copy, pack_all, unpack
 
 
 class Session(msgspec.Struct, gc=False):
@@ -74,7 +74,7 @@ class Reported(msgspec.Struct, gc=False):
     def apps(self) -> list[AppEntry]:
         """The apps as the report named them; none of a pool's."""
         if self.packed:
-            return _unpack(self.packed)
+            return unpack(self.packed, rests=self.rests)
         return self.head.apps if isinstance(self.head, Report) else []
 
     @property
@@ -87,30 +87,35 @@ class Reported(msgspec.Struct, gc=False):
         """Where that stands."""
         return self.offset if self.unchanged is None else self.unchanged_offset
 
+    def says_same(self, report: Report | PoolReport, rest: bytes) -> bool:
+        """Whether a report at rest, with its apps packed, says what this one said."""
+        head = self.head
+        return (
+            self.rests
+            and self.packed == rest
+            and head.as_of == report.as_of
+            and head.registration == report.registration
+        )
+
     def is_meant_by(self, record: Unchanged) -> bool:
         """Whether "as before" means this report."""
         return self.offset == record.full and self.head.registration == record.registration and self.rests
 
 
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[AppEntry]).decode
 _NO_APPS: list[AppEntry] = []
 
 
 def keep(
-    report: Report | PoolReport, offset: int, clock_ms: int, late: tuple[Copy, ...] = (), *, rests: bool
+    report: Report | PoolReport, offset: int, clock_ms: int, late: tuple[Copy, ...], rest: bytes | None
 ) -> Reported:
-    """A report as it is kept: at rest nothing depends on how fresh the beats were, they are of age 0."""
-    if isinstance(report, PoolReport) or not report.apps:
-        return Reported(report, offset, clock_ms, late, rests=rests)
-    packed = _pack(ageless(report.apps) if rests else report.apps)
-    return Reported(_with_apps(report, _NO_APPS), offset, clock_ms, late, packed, len(report.apps), rests)
-
-
-def keep_same(known: Reported, report: Report, offset: int, clock_ms: int) -> Reported:
-    """A report at rest that says what the known one said, which was at rest too."""
-    head = _with_apps(report, _NO_APPS) if known.packed else report
-    return Reported(head, offset, clock_ms, (), known.packed, known.count, rests=True)
+    """A report as it is kept; `rest` is what `pack_rest` makes of it."""
+    if isinstance(report, PoolReport):
+        return Reported(report, offset, clock_ms, late)
+    packed = pack_all(report.apps) if rest is None else rest
+    count = len(report.apps)
+    return Reported(
+        _with_apps(report, _NO_APPS), offset, clock_ms, late, packed, count, rests=rest is not None
+    )
 
 
 def _with_apps(it: Report, apps: list[AppEntry]) -> Report:

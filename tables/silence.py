@@ -26,8 +26,8 @@ from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, 
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
 from tables.deadlines import Deadlines
-from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep, keep_same
-from tables.sameness import Copy, at_rest, late_copies, says_same
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.sameness import Copy, late_copies, pack_rest
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
 #: 5 min of reports, 11 of beats. With 8 these comparisons were a third of the whole, with 32 a tenth; with more an
@@ -123,21 +123,18 @@ class PartitionWatch:
         if self.unknown:
             self.unknown.discard(report.reporter)
         limit_ms = policy.silence_limit_ms
-        if (
-            known is not None
-            and known.rests
-            and isinstance(known.head, Report)
-            and isinstance(report, Report)
-            and says_same(known.head, known.apps, report, limit_ms)
-        ):
-            reported = keep_same(known, report, offset, self.clock_ms)
+        rest = pack_rest(report, limit_ms)
+        late: tuple[Copy, ...] = ()
+        if known is not None and rest is not None and known.says_same(report, rest):
+            # The bytes that are there already: so many are kept that replacing them would leave holes.
+            rest = known.packed
             if report.number % _LOOK_AGAIN == 0:
                 self.quiet.discard(report.reporter)
         else:
             late = late_copies(report, limit_ms)
-            reported = keep(report, offset, self.clock_ms, late, rests=at_rest(report, limit_ms))
             self._note_late(known, late)
             self.quiet.discard(report.reporter)
+        reported = keep(report, offset, self.clock_ms, late, rest)
         self.reports[report.reporter] = reported
         self._beat(report.reporter, report.registration, offset, policy)
 

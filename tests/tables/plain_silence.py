@@ -6,6 +6,7 @@ from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, 
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
 from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.sameness import pack_rest
 from tables.silence import PartitionWatch
 
 
@@ -94,10 +95,8 @@ class PlainWatch(PartitionWatch):
         if known is not None and report.registration < known.report.registration:
             return
         self.unknown.discard(report.reporter)
-        rests = isinstance(report, Report) and all(
-            entry.status == "running" and entry.age_ms < policy.silence_limit_ms for entry in report.apps
-        )
-        self.reports[report.reporter] = keep(report, offset, self.clock_ms, rests=rests)
+        rest = pack_rest(report, policy.silence_limit_ms)
+        self.reports[report.reporter] = keep(report, offset, self.clock_ms, (), rest)
         self._beat(report.reporter, report.registration, offset, policy)
         if known is not None and isinstance(known.report, Report):
             self._drop_app_beats(known.report, keep=report)
