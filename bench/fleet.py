@@ -113,6 +113,8 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
                 "lag_ms_p50": statistics.median(look.lag_ms for look in _steady(offered, watched)),
                 "lag_ms_max": max(look.lag_ms for look in _steady(offered, watched)),
                 "held_ms_p50": statistics.median(look.held_ms for look in _steady(offered, watched)),
+                "held_cpu_ms_p50": statistics.median(look.held_cpu_ms for look in _steady(offered, watched)),
+                "held_cpu_ms_max": max(look.held_cpu_ms for look in _steady(offered, watched)),
                 "resident_mib": watched.looks[-1].resident_mib,
                 "resident_before_mib": watched.resident_mib,
                 "cpu_us_per_record": _cpu_us(offered, watched),

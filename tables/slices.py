@@ -10,9 +10,9 @@ Rules:
 from collections.abc import Collection
 from itertools import islice
 
-#: Comparisons of a turn: of one app in a report, 3 us each, so that a turn takes about 25 ms of the 50 ms for which
-#: the loop may be held.
-UNITS = 8_000
+#: Comparisons of a turn: of one app in a report, 3 us each, so that they take about 12 ms. The loop may be held for 50,
+#: and reading, a checkpoint and what the planner does may come together with them.
+UNITS = 4_000
 #: What a source that is silent costs: a fact is made of it and its id is hashed.
 SILENT_UNITS = 5
 
