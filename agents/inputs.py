@@ -3,8 +3,11 @@
 import msgspec
 
 from agents.state import Image
-from sdk.contract.heartbeats import Hello, PoolReport, Report
+from sdk.contract.heartbeats import Hello, PoolReport, Report, Unchanged
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
+
+#: What an agent says.
+Spoken = Hello | Report | PoolReport | Unchanged
 
 
 class _Input(msgspec.Struct, frozen=True):
@@ -63,6 +66,8 @@ class Acknowledged(_Input, frozen=True):
 
     number: int
     is_report: bool
+    #: Where it stands, -1 if that is not known.
+    offset: int = -1
 
 
 class StopAsked(_Input, frozen=True):
@@ -87,7 +92,7 @@ class ReadOrders(_Instruction, frozen=True):
 class Send(_Instruction, frozen=True):
     """Write this record, instead of any that still waits; the shell adds wall clock and load."""
 
-    record: Hello | Report | PoolReport
+    record: Spoken
 
 
 class Spawn(_Instruction, frozen=True):

@@ -44,7 +44,7 @@ class Link:
         topics: Topics,
         reporter: str,
         *,
-        on_sent: Callable[[Heartbeat], None],
+        on_sent: Callable[[Heartbeat, int], None],
         on_orders: Callable[[Orders], None],
         on_caught_up: Callable[[], None],
     ) -> None:
@@ -106,7 +106,7 @@ class Link:
                         if producer is None:
                             producer = self._new_producer()
                             await producer.start()
-                        await producer.send_and_wait(
+                        stands = await producer.send_and_wait(
                             self._topics.heartbeats,
                             encode_heartbeat(record),
                             key=self._reporter.encode(),
@@ -123,7 +123,7 @@ class Link:
                     await asyncio.sleep(RETRY_PAUSE_S)
                 else:
                     self._note_back()
-                    self._on_sent(record)
+                    self._on_sent(record, stands.offset)
         finally:
             if producer is not None:
                 await _close_producer(producer)

@@ -21,7 +21,7 @@ from typing import Any
 from agents import inputs as i
 from agents.ages import age_of, take_topics, wakes_of
 from agents.reconcile import forget_told, reconcile
-from agents.reports import compose_report, next_report_at
+from agents.reports import compose_report, next_report_at, note_acknowledged
 from agents.state import (
     HELLO_PAUSE_MAX_MS,
     HELLO_PAUSE_MS,
@@ -84,8 +84,8 @@ def _take(turn: Turn, item: i.Input) -> None:
             _take_exit(turn, item)
         case i.Spawned(key, epoch, pid, name) if turn.is_current(key, epoch):
             turn.change(key, pid=pid, name=name)
-        case i.Acknowledged(number, True):
-            _take_ack(turn, number)
+        case i.Acknowledged(number, True, offset):
+            _take_ack(turn, number, offset)
         case i.OrdersRead(orders):
             _note_orders(turn.state, orders)
         case i.CaughtUp():
@@ -96,14 +96,12 @@ def _take(turn: Turn, item: i.Input) -> None:
             _begin_stop(turn)
 
 
-def _take_ack(turn: Turn, number: int) -> None:
+def _take_ack(turn: Turn, number: int, offset: int) -> None:
     """Kafka has a report: we are heard."""
     state = turn.state
     if not state.is_registered:
         return
-    state.acked_at_ms = turn.now_ms
-    state.acked_number = number
-    state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
+    note_acknowledged(state, turn.now_ms, number, offset)
     if state.is_isolated and state.is_caught_up:
         # What was ordered meanwhile comes first: the end of isolation waits for the reading.
         turn.read_again()

@@ -23,7 +23,7 @@ from agents.machine import Capacity, read_capacity, read_usage
 from agents.provider import CreateError
 from agents.runner import advance, next_wake
 from agents.state import State
-from sdk.contract.heartbeats import Heartbeat, Hello, PoolReport, Report
+from sdk.contract.heartbeats import Heartbeat, Hello, Report, Unchanged
 from sdk.contract.orders import AppOrder, NodeOrder
 
 log = logging.getLogger("watchkeep.agent")
@@ -135,10 +135,10 @@ class Shell:
 
         work.add_done_callback(note)
 
-    def note_sent(self, record: Heartbeat) -> None:
-        """Kafka has a record."""
-        if isinstance(record, Hello | Report | PoolReport):
-            self.feed(i.Acknowledged(record.number, not isinstance(record, Hello)))
+    def note_sent(self, record: Heartbeat, offset: int) -> None:
+        """Kafka has a record at this offset."""
+        if isinstance(record, i.Spoken):
+            self.feed(i.Acknowledged(record.number, not isinstance(record, Hello), offset))
 
     def _turn(self) -> None:
         self._is_due = False
@@ -254,12 +254,10 @@ class Shell:
             await self._hands.tidy()
 
 
-def _stamped(
-    record: Hello | Report | PoolReport, capacity: Capacity, machine: Capacity, limits: str
-) -> Hello | Report | PoolReport:
+def _stamped(record: i.Spoken, capacity: Capacity, machine: Capacity, limits: str) -> i.Spoken:
     """The record with the sender's clock, which is only ever shown, and with what the machine has or how busy it is."""
     sent_at_ms = int(time.time() * 1000)
-    if isinstance(record, Report):
+    if isinstance(record, Report | Unchanged):
         return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, **read_usage(machine)._asdict())
     if isinstance(record, Hello) and record.port:
         return msgspec.structs.replace(record, sent_at_ms=sent_at_ms, limits=limits, **capacity._asdict())

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from sdk.contract.heartbeats import AppEntry
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 
 #: Pause between two hellos, and the largest once a claim was refused.
@@ -18,6 +19,17 @@ HELLO_PAUSE_MAX_MS = 5_000
 #: A report at least this often, a quarter of the silence limit, give or take a tenth.
 REPORT_EVERY_MS = 2_500
 REPORT_JITTER = 0.1
+#: A full report at least this often; those between say "as before" if nothing has changed. Source: DESIGN 7; less
+#: than the 30 s that a watcher without a checkpoint counts back, so that it finds one of everybody.
+FULL_EVERY_MS = 20_000
+#: Up to this part of that it comes sooner, or the agents of a platform that was started at once would all be full at
+#: the same moments.
+FULL_JITTER = 0.25
+#: Without an acknowledgement for this long, two reports, and for as long after the next, every report is full: one
+#: that was given up and sent again may stand twice, in any order.
+UNHEARD_MS = 5_000
+#: A beat older than this part of the silence limit, in percent, is told in full: a beat interval and a fifth.
+FRESH_PERCENT = 60
 #: Changes this close together share a report: four first beats within a few ms need not be four records.
 REPORT_GAP_MS = 8
 #: Without an acknowledged report this long, apps with `on_isolation = "stop"` are stopped: two seconds
@@ -151,6 +163,20 @@ class Thing(msgspec.Struct, frozen=True):
         return self.order.beats if isinstance(self.order, AppOrder) else ""
 
 
+class Told(msgspec.Struct, frozen=True):
+    """The newest full report of a node, and where it stands."""
+
+    number: int
+    #: When it must be told again.
+    until_ms: int
+    registration: int
+    as_of: int
+    #: As they were told, all of age 0.
+    apps: list[AppEntry]
+    #: Its offset, -1 until Kafka has acknowledged it.
+    offset: int = -1
+
+
 class State(msgspec.Struct):
     """All an agent remembers. `advance` works on a copy, so a state once returned never changes."""
 
@@ -193,6 +219,9 @@ class State(msgspec.Struct):
     #: When the topics of beats had been read to their end last, and the records that each had had by then.
     topics_read_ms: int = -UNREAD_MS
     counts: dict[str, int] = {}
+    #: What "as before" would mean; until when nothing is told that way.
+    told: Told | None = None
+    full_until_ms: int = 0
 
 
 def image_of(state: State) -> Image:

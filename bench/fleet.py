@@ -53,6 +53,8 @@ _PROOF_S: Final = 10.0
 PROOF_MIN: Final = 0.95
 #: Share of the records that must be acknowledged in time (`loader.LATE_MS`).
 ON_TIME_MIN: Final = 0.99
+#: How long the small fleet beats whose memory is taken from that of the whole one, ms: all have said a full report.
+_SMALL_MS: Final = 12_000
 #: After this everybody has beaten and what starts a run is over, ms: what it costs is taken from here on.
 STEADY_MS: Final = 10_000
 #: After the last beat the watcher has this long to say what it found, s.
@@ -86,6 +88,9 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
         proof_ms = int(_PROOF_S * 1000 * PROOF_SPEED)
         proof = _load(bootstrap, size, proof_ms, [], seed, speed=PROOF_SPEED)
         _check_proof(proof)
+        say("a fleet of a hundredth, for what a watcher holds without one")
+        small = _hundredth(size)
+        _, base = _watch(bootstrap, small, _SMALL_MS, [], seed)
         say(f"{size.sources} sources beat for {duration_ms // 1000} s; {len(outages)} outages")
         offered, watched = _watch(bootstrap, size, duration_ms, outages, seed)
     _check_offered(offered)
@@ -93,7 +98,7 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
     return Result(
         bench="fleet",
         machine=machine,
-        figures=_figures(size, offered, watched, verdicts),
+        figures=_figures(size, offered, watched, verdicts, _bytes_per_source((size, watched), (small, base))),
         notes=_notes(size, offered, watched, verdicts),
         detail={
             "loader": {
@@ -108,6 +113,8 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
                 "lag_ms_p50": statistics.median(look.lag_ms for look in _steady(offered, watched)),
                 "lag_ms_max": max(look.lag_ms for look in _steady(offered, watched)),
                 "held_ms_p50": statistics.median(look.held_ms for look in _steady(offered, watched)),
+                "held_cpu_ms_p50": statistics.median(look.held_cpu_ms for look in _steady(offered, watched)),
+                "held_cpu_ms_max": max(look.held_cpu_ms for look in _steady(offered, watched)),
                 "resident_mib": watched.looks[-1].resident_mib,
                 "resident_before_mib": watched.resident_mib,
                 "cpu_us_per_record": _cpu_us(offered, watched),
@@ -241,7 +248,22 @@ def _cpu_us(offered: Offered, watched: Watched) -> float:
     return 1e6 * (looks[-1].cpu_s - looks[0].cpu_s) / max(1, looks[-1].records - looks[0].records)
 
 
-def _figures(size: Size, offered: Offered, watched: Watched, verdicts: Verdicts) -> list[Figure]:
+def _hundredth(size: Size) -> Size:
+    return Size(-(-size.nodes // 100), size.apps_per_node, -(-size.lone // 100))
+
+
+def _bytes_per_source(all_: tuple[Size, Watched], few: tuple[Size, Watched]) -> float:
+    """Slope of the resident memory from the small fleet to the whole one; both hold the same clients and buffers."""
+    (size, watched), (small, base) = all_, few
+    if size.sources <= small.sources:
+        return 0.0
+    grown_mib = [it.looks[-1].resident_mib - it.resident_mib for it in (watched, base)]
+    return max(0.0, grown_mib[0] - grown_mib[1]) * (1 << 20) / (size.sources - small.sources)
+
+
+def _figures(
+    size: Size, offered: Offered, watched: Watched, verdicts: Verdicts, bytes_per_source: float
+) -> list[Figure]:
     name = "lone" if size.lone and not size.nodes else "digest"
     over = sorted(verdicts.over_limit_ms)
     if not over:
@@ -250,7 +272,6 @@ def _figures(size: Size, offered: Offered, watched: Watched, verdicts: Verdicts)
         raise BenchError("The run was too short to tell what the watcher costs.")
     p99 = over[min(len(over) - 1, round(0.99 * len(over)))]
     reach_ms = OVER[2] if name == "lone" else OVER[1]
-    grown_mib = watched.looks[-1].resident_mib - watched.resident_mib
     figures = [
         make_figure(Target(f"{name}_over_limit_ms_p99", reach_ms), [p99]),
         make_figure(Target(f"{name}_missed_count", 0, ""), [len(verdicts.missed)]),
@@ -258,7 +279,7 @@ def _figures(size: Size, offered: Offered, watched: Watched, verdicts: Verdicts)
         make_figure(Target(f"{name}_watcher_core_percent", 5, "%"), _core_percent(offered, watched)),
         make_figure(
             Target(f"bytes_per_source_{name}", 50 if name == "digest" else 300, "B", digits=0),
-            [grown_mib * (1 << 20) / size.sources],
+            [bytes_per_source],
         ),
         make_figure(HELD, [look.held_ms for look in _steady(offered, watched)]),
     ]

@@ -38,23 +38,30 @@ class Fact(NamedTuple):
 
 
 def find_facts(watcher: Watcher, *, topic_id: str, leads: bool) -> list[Fact]:
-    """Every fact that the log lacks, from partitions that are fresh; looks only at who was heard or is silent."""
+    """Every fact that the log lacks, from partitions that are fresh; looks only at who was heard or is silent.
+
+    Of very many, some are left to the next turn (`Watcher.slices`).
+    """
     facts: list[Fact] = []
+    watcher.slices.begin()
     for watch in watcher.watches.values():
         if (watch.heard or watch.silent) and watcher.is_fresh(watch.partition):
             facts.extend(_facts_of(watcher, watch, topic_id))
+    watcher.slices.end()
     if leads:
         facts.extend(_share_facts(watcher))
     return facts
 
 
 def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterator[Fact]:
-    done = set()
-    for source in sorted(watch.heard):
+    done, slices = set(), watcher.slices
+    for source in slices.heard(watch.heard):
+        reported = watch.reports.get(source)
+        if not slices.may_compare(source, reported.count if reported is not None else 0):
+            break
         if _is_asking(watcher, watch, source):
             yield from _registration(watcher, watch, watch.hellos[source])
-        reported = watch.reports.get(source)
-        if reported is not None and reported.report.as_of > watcher.state.offset:
+        if reported is not None and reported.head.as_of > watcher.state.offset:
             continue
         facts = list(_report_facts(watcher, watch, reported, topic_id)) if reported else []
         if source in watch.sessions:
@@ -63,7 +70,9 @@ def _facts_of(watcher: Watcher, watch: PartitionWatch, topic_id: str) -> Iterato
         if not facts and not _is_asking(watcher, watch, source):
             done.add(source)
     watch.compared(done)
-    for source in sorted(watch.silent):
+    for source in slices.silent(watch.silent):
+        if not slices.may_accuse(source):
+            break
         sensor = watcher.state.devices.get(source)
         if sensor is not None and (sensor.silent or not sensor.expectation):
             # There may be a thousand that are silent for days: nothing to say of them.
@@ -135,7 +144,7 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
     kind = _kind_of(watcher, source, session.epoch)
     if kind in ("node", "pool"):
         reported = watch.reports.get(source)
-        if reported is None or reported.offset != session.last_offset:
+        if reported is None or reported.newest_offset != session.last_offset:
             return
     bridging = session.bridging
     if bridging is not None and bridging.waits:
@@ -321,9 +330,12 @@ class FactOutbox:
         self._sent_ms: dict[str, int] = {}
         self._refused: dict[str, None] = {}
 
-    def due(self, facts: list[Fact], *, now_ms: int, leads: bool) -> list[Fact]:
-        """The facts to write now, in order; the rest waits or is on its way."""
-        if not facts and not self._sent_ms:
+    def due(self, facts: list[Fact], *, now_ms: int, leads: bool, is_part: bool = False) -> list[Fact]:
+        """The facts to write now, in order; the rest waits or is on its way.
+
+        `is_part` says that the log may lack more than these: not all were looked at.
+        """
+        if not facts and not self._sent_ms and not is_part:
             # Most turns: nobody was heard, and nothing is on its way.
             self._found_ms.clear()
             return []
@@ -339,7 +351,11 @@ class FactOutbox:
                 self._sent_ms[fact.event_id] = now_ms
                 ready.append(fact)
         current = {fact.event_id for fact in facts}
-        self._found_ms = {key: at for key, at in self._found_ms.items() if key in current}
+        self._found_ms = {
+            key: at
+            for key, at in self._found_ms.items()
+            if key in current or (is_part and now_ms - at < self.AGAIN_MS)
+        }
         self._sent_ms = {
             key: at for key, at in self._sent_ms.items() if key in current or now_ms - at < self.AGAIN_MS
         }

@@ -12,24 +12,27 @@ closed by ticks as watermark. Rules:
 4. Only a tick closes sessions, so a verdict is a function of the records up to it, whoever computes it.
 5. Records below `next_offset` are ignored, so any stretch may be read again.
 6. A source whose topic a bridge reads is judged by the ticks of bridges only (tables.bridged).
+7. "As before" (`Unchanged`) is a beat of its node, and says of its apps what the report that it names said, if that is
+   the last that was read of it and all its apps ran and were fresh. Else nothing is known of its apps until the next
+   report: what was said before is not held against them.
 
-What follows from rules 1 to 6 is written down record by record, without a thought for cost, in
+What follows from rules 1 to 7 is written down record by record, without a thought for cost, in
 tests/tables/plain_silence.py; this is the same for a million sources.
 """
 
 import msgspec
 
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
 from tables.deadlines import Deadlines
-from tables.heard import Greeted, Reported, Session, Verdict
-from tables.sameness import Copy, late_copies, says_same
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.sameness import Copy, late_copies, pack_rest
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
-#: 80 s of reports, 160 s of beats. With 8 these comparisons were a third of the whole; with more an oversight among
-#: the rules of `quiet` would last longer.
-_LOOK_AGAIN = 32
+#: 5 min of reports, 11 of beats. With 8 these comparisons were a third of the whole, with 32 a tenth; with more an
+#: oversight among the rules of `quiet` would last longer.
+_LOOK_AGAIN = 128
 
 
 class PartitionWatch:
@@ -48,6 +51,8 @@ class PartitionWatch:
         self.sessions: dict[str, Session] = {}
         self.silent: dict[str, Verdict] = {}
         self.reports: dict[str, Reported] = {}
+        #: Reporters whose newest record says "as before" of a report that is not known.
+        self.unknown: set[str] = set()
         self.hellos: dict[str, Greeted] = {}
         #: Reporters and lone sources of whom something is to be compared with the log.
         self.heard: set[str] = set()
@@ -85,15 +90,21 @@ class PartitionWatch:
             if record.bridged:
                 self.bridges.advance(self.clock_ms, self.cut_ms, policy)
             self._close_sessions(offset, record.bridged, policy)
+        elif isinstance(record, Unchanged):
+            self._apply_unchanged(offset, record, policy)
         elif isinstance(record, Report | PoolReport):
             self._apply_report(offset, record, policy)
-        elif isinstance(record, Hello):
-            self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
-            self.quiet.discard(record.reporter)
-            self.heard.add(record.reporter)
-            session = self.sessions.get(record.reporter)
-            if session is not None and session.claim == record.claim:
-                self._beat(record.reporter, session.epoch, offset, policy)
+        elif record is not None:
+            assert isinstance(record, Hello)
+            self._greet(offset, record, policy)
+
+    def _greet(self, offset: int, hello: Hello, policy: Policy) -> None:
+        self.hellos[hello.reporter] = Greeted(hello, offset, self.clock_ms)
+        self.quiet.discard(hello.reporter)
+        self.heard.add(hello.reporter)
+        session = self.sessions.get(hello.reporter)
+        if session is not None and session.claim == hello.claim:
+            self._beat(hello.reporter, session.epoch, offset, policy)
 
     def _advance(self, append_ms: int, policy: Policy) -> None:
         if self.append_ms is not None:
@@ -107,23 +118,46 @@ class PartitionWatch:
 
     def _apply_report(self, offset: int, report: Report | PoolReport, policy: Policy) -> None:
         known = self.reports.get(report.reporter)
-        if known is not None and report.registration < known.report.registration:
+        if known is not None and report.registration < known.head.registration:
             return
+        if self.unknown:
+            self.unknown.discard(report.reporter)
         limit_ms = policy.silence_limit_ms
+        rest = pack_rest(report, limit_ms)
         late: tuple[Copy, ...] = ()
-        if (
-            known is None
-            or known.late
-            or not (isinstance(known.report, Report) and isinstance(report, Report))
-            or not says_same(known.report, report, limit_ms)
-        ):
-            self.quiet.discard(report.reporter)
+        if known is not None and rest is not None and known.says_same(report, rest):
+            # The bytes that are there already: so many are kept that replacing them would leave holes.
+            rest = known.packed
+            if report.number % _LOOK_AGAIN == 0:
+                self.quiet.discard(report.reporter)
+        else:
             late = late_copies(report, limit_ms)
             self._note_late(known, late)
-        elif report.number % _LOOK_AGAIN == 0:
             self.quiet.discard(report.reporter)
-        self.reports[report.reporter] = Reported(report, offset, self.clock_ms, late)
+        reported = keep(report, offset, self.clock_ms, late, rest)
+        self.reports[report.reporter] = reported
         self._beat(report.reporter, report.registration, offset, policy)
+
+    def _apply_unchanged(self, offset: int, record: Unchanged, policy: Policy) -> None:
+        reporter = record.reporter
+        known = self.reports.get(reporter)
+        if known is not None and record.registration < known.head.registration:
+            return
+        if known is not None and known.is_meant_by(record):
+            known.unchanged, known.unchanged_offset = record, offset
+            if record.number % _LOOK_AGAIN == 0:
+                self.quiet.discard(reporter)
+        else:
+            self.quiet.discard(reporter)
+            self._drop_report(reporter)
+            self.unknown.add(reporter)
+        self._beat(reporter, record.registration, offset, policy)
+
+    def _drop_report(self, reporter: str) -> None:
+        """Forget what a reporter said."""
+        reported = self.reports.pop(reporter, None)
+        for copy in reported.late if reported is not None else ():
+            self.app_beats.pop(copy, None)
 
     def _note_late(self, known: Reported | None, late: tuple[Copy, ...]) -> None:
         """Remember of whoever is late since this report that its beat was fresh in the one before."""
@@ -132,9 +166,9 @@ class PartitionWatch:
         before, now = set(known.late), set(late)
         for copy in before - now:
             self.app_beats.pop(copy, None)
-        if now - before and isinstance(known.report, Report):
-            named = {(entry.app, entry.generation) for entry in known.report.apps}
-            self.app_beats.update(dict.fromkeys((now - before) & named, known.offset))
+        if now - before:
+            named = {(entry.app, entry.generation) for entry in known.apps}
+            self.app_beats.update(dict.fromkeys((now - before) & named, known.newest_offset))
 
     def stir(self, source: str) -> None:
         """A row that a comparison of `source` goes by has changed: compare what it said, and what it says next."""
@@ -246,9 +280,8 @@ class PartitionWatch:
         self.sessions.pop(source, None)
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
-        reported = self.reports.pop(source, None)
-        for copy in reported.late if reported is not None else ():
-            self.app_beats.pop(copy, None)
+        self._drop_report(source)
+        self.unknown.discard(source)
         greeted = self.hellos.get(source)
         if greeted is not None and greeted.hello.claim == claim:
             del self.hellos[source]
@@ -303,7 +336,7 @@ class PartitionWatch:
 
     # --- checkpoint ---------------------------------------------------------------------------------
 
-    def dump(self) -> "Checkpoint":
+    def dump(self) -> Checkpoint:
         """What must be kept to go on from `next_offset`."""
         return Checkpoint(
             partition=self.partition,
@@ -319,10 +352,11 @@ class PartitionWatch:
             app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
             bridges=self.bridges,
             knows_late=True,
+            unknown=sorted(self.unknown),
         )
 
     @classmethod
-    def load(cls, saved: "Checkpoint", policy: Policy) -> "PartitionWatch":
+    def load(cls, saved: Checkpoint, policy: Policy) -> "PartitionWatch":
         """The watch that `dump` came from."""
         watch = cls(saved.partition, begin=saved.begin)
         watch.next_offset = saved.next_offset
@@ -331,6 +365,7 @@ class PartitionWatch:
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
         watch.bridges = saved.bridges or watch.bridges
+        watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
         watch._ahead = {
             session.source: session.last_offset
@@ -350,22 +385,3 @@ class PartitionWatch:
             if session.source not in watch.silent:
                 watch._ring.put(session.last_ms + session.limit_ms(policy), session.source)
         return watch
-
-
-class Checkpoint(msgspec.Struct):
-    """A `PartitionWatch` as it is saved, together with the offset it belongs to."""
-
-    partition: int
-    begin: int
-    next_offset: int
-    clock_ms: int
-    append_ms: int | None
-    cut_ms: int
-    sessions: list[Session]
-    silent: dict[str, Verdict]
-    reports: dict[str, Reported]
-    hellos: dict[str, Greeted]
-    app_beats: list[tuple[str, int, int]]
-    bridges: BridgeClock | None = None
-    #: Whether `Reported.late` was written; what is older is looked at when it is loaded.
-    knows_late: bool = False

@@ -11,12 +11,13 @@ Rules (DESIGN 7):
 from collections.abc import Iterator
 
 from sdk.contract.events import Band, NodeRegistered, Position
-from sdk.contract.heartbeats import AppEntry, Heartbeat, Hello, Report
+from sdk.contract.heartbeats import AppEntry, Heartbeat, Hello, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from tables.fold_nodes import registration_fault
 from tables.overdue import Overdue
 from tables.silence import PartitionWatch
+from tables.slices import Slices
 from tables.state import State, nodes_of
 from tables.witness import Load
 
@@ -36,6 +37,8 @@ class Watcher:
         self.now_ms = 0
         #: Partition -> shell time at which the newest of our ticks that was read back had been sent.
         self.fresh_at_ms: dict[int, int] = {}
+        #: How much of what was heard a turn compares with the log.
+        self.slices = Slices()
         self._overdue = Overdue(state, self.watches, self._heard_ms)
 
     # --- reading ------------------------------------------------------------------------------------
@@ -90,7 +93,7 @@ class Watcher:
                 self.watches[row.partition].stir(name)
 
     def _node_changed(self, key: str) -> None:
-        self._overdue.forget()
+        self._overdue.node_changed(key)
         node = self.state.nodes[key]
         watch = self.watches.get(node.partition)
         if watch is None:
@@ -175,17 +178,19 @@ class Watcher:
         """What the newest report in force says of the machine's load; None if it does not know."""
         watch = self.watches[partition_of(node)]
         reported, row = watch.reports.get(node), self.state.nodes.get(node)
-        if reported is None or row is None or reported.report.registration != row.registration:
+        if reported is None or row is None or reported.head.registration != row.registration:
             return None
-        assert isinstance(reported.report, Report)
-        return load_of(reported.report, Position(watch.partition, reported.offset))
+        newest = reported.newest
+        assert not isinstance(newest, PoolReport)
+        return load_of(newest, Position(watch.partition, reported.newest_offset))
 
     def has_beaten(self, app: str, generation: int) -> bool | None:
-        """Whether the newest report of its node names this generation as beating; None if not fresh."""
+        """Whether the newest report of its node names this generation as beating; None if not fresh or not known."""
         row = self.state.apps[app]
         standby = row.standby
         node = standby.node if standby is not None and standby.generation == generation else row.node
-        if not self.is_fresh(partition_of(node)):
+        partition = partition_of(node)
+        if not self.is_fresh(partition) or node in self.watches[partition].unknown:
             return None
         entry = self._entry(node, app, generation)
         return entry is not None and entry.status == "running"
@@ -229,12 +234,11 @@ class Watcher:
         """What the newest report in force says of a generation."""
         reported = self.watches[partition_of(node)].reports.get(node)
         row = self.state.nodes.get(node)
-        if reported is None or row is None or reported.report.registration != row.registration:
+        if reported is None or row is None or reported.head.registration != row.registration:
             return None
-        assert isinstance(reported.report, Report)
-        found = (
-            entry for entry in reported.report.apps if entry.app == app and entry.generation == generation
-        )
+        report = reported.report
+        assert isinstance(report, Report)
+        found = (entry for entry in report.apps if entry.app == app and entry.generation == generation)
         return next(found, None)
 
 
@@ -258,7 +262,7 @@ def registration_of(hello: Hello, partition: int, offset: int) -> NodeRegistered
     )
 
 
-def load_of(report: Report, position: Position) -> Load | None:
+def load_of(report: Report | Unchanged, position: Position) -> Load | None:
     """The load that a report states, in thousandths; None if it states none."""
     if not report.load and not report.memory_mib:
         return None

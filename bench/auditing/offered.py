@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from bench.auditing.journal import BROKER, Truth
 from bench.auditing.recorded import Heard
 from bench.auditing.timeline import Expected
-from sdk.contract.heartbeats import Report
+from sdk.contract.heartbeats import Report, Unchanged
 
 LATE_MAX_MS: Final = 5_000
 #: Two reports fall into it.
@@ -67,7 +67,7 @@ def share_of_reports(
     said: dict[str, set[int]] = {}
     for records in heartbeats:
         for record in records:
-            if isinstance(record.value, Report):
+            if isinstance(record.value, Report | Unchanged):
                 said.setdefault(record.value.reporter, set()).add(record.timestamp // STRETCH_MS)
     heard = expected = 0
     for it in stretches:

@@ -17,12 +17,13 @@ from typing import Any, Final
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from agents.state import REPORT_EVERY_MS, REPORT_JITTER
+from agents.reports import full_within_ms
+from agents.state import FRESH_PERCENT, REPORT_EVERY_MS, REPORT_JITTER, UNHEARD_MS
 from bench.fleets.crowd import Size, app_name, generation_of, lone_name, node_name, registration_of
 from bench.fleets.judge import Truth
 from bench.fleets.script import Outage
 from sdk.contract.codec import encode_heartbeat
-from sdk.contract.heartbeats import AppEntry, Beat, Report
+from sdk.contract.heartbeats import AppEntry, Beat, Report, Unchanged
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS, Topics, partition_of
 
@@ -65,13 +66,17 @@ class Offered(msgspec.Struct, frozen=True):
     end_ms: int
 
 
+#: A full report in a batch: the number of its node, its own, and its place.
+Full = tuple[int, int, int]
+
+
 class Lane:
     """One partition: records wait here while a batch is under way, and go as the next."""
 
     def __init__(self, loader: Loader, partition: int) -> None:
         self._loader = loader
         self._partition = partition
-        self._full: deque[tuple[Any, int, list[int]]] = deque()
+        self._full: deque[tuple[Any, int, list[int], list[Full]]] = deque()
         self._filled = asyncio.Event()
         self._open()
 
@@ -80,11 +85,15 @@ class Lane:
         self._due_ms = 0
         #: Subjects of the script that have a record in it.
         self._subjects: list[int] = []
+        #: Full reports in it.
+        self._fulls: list[Full] = []
 
-    def put(self, key: bytes, value: bytes, due_ms: int, subject: int = -1) -> None:
-        """Take a record."""
+    def put(
+        self, key: bytes, value: bytes, due_ms: int, subject: int = -1, full: tuple[int, int] | None = None
+    ) -> None:
+        """Take a record; `full` is the node whose full report it is, and its number."""
         if self._batch.append(key=key, value=value, timestamp=None) is None:
-            self._full.append((self._batch, self._due_ms, self._subjects))
+            self._full.append((self._batch, self._due_ms, self._subjects, self._fulls))
             self._open()
             self._batch.append(key=key, value=value, timestamp=None)
         if not self._due_ms:
@@ -92,24 +101,28 @@ class Lane:
             self._filled.set()
         if subject >= 0:
             self._subjects.append(subject)
+        if full is not None:
+            self._fulls.append((*full, self._batch.record_count() - 1))
 
     async def run(self) -> None:
         """Send batch after batch."""
         while True:
             await self._filled.wait()
             if self._full:
-                batch, due_ms, subjects = self._full.popleft()
+                batch, due_ms, subjects, fulls = self._full.popleft()
             else:
                 self._filled.clear()
                 if not self._due_ms:
                     continue
-                batch, due_ms, subjects = self._batch, self._due_ms, self._subjects
+                batch, due_ms, subjects, fulls = self._batch, self._due_ms, self._subjects, self._fulls
                 self._open()
             count = batch.record_count()
             sent = await self._loader.producer.send_batch(
                 batch, self._loader.topic, partition=self._partition
             )
-            self._loader.acknowledged(await sent, count, due_ms, subjects)
+            stands = await sent
+            self._loader.acknowledged(stands, count, due_ms, subjects)
+            self._loader.stand(stands.offset, fulls)
 
     @property
     def is_empty(self) -> bool:
@@ -143,7 +156,15 @@ class Loader:
         self._keys = [node_name(node).encode() for node in range(size.nodes)]
         self._keys += [lone_name(number).encode() for number in range(size.lone)]
         self._places = [partition_of(key.decode()) for key in self._keys]
+        self._unchanged = [_unchanged(node) for node in range(size.nodes)]
         self._templates = [_template(size, node) for node in range(size.nodes)]
+        #: Of each node: where its last full report stands (-1: not known, or it must not be named), and until when
+        #: it may be named, ms of the schedule.
+        self._full_at = [-1] * size.nodes
+        self._full_number = [-1] * size.nodes
+        self._full_until_ms = [0.0] * size.nodes
+        #: Nodes that were away, until when they say all in full.
+        self._back_until_ms: dict[int, int] = {}
         _check_bytes(size, self._templates)
         for source in range(size.nodes + size.lone):
             period_ms = REPORT_EVERY_MS if source < size.nodes else LONE_EVERY_MS
@@ -220,10 +241,20 @@ class Loader:
         outage = self._order.outages[hit] if hit >= 0 else None
         is_out = outage is not None and _is_out(outage, at_ms)
         if is_out and outage is not None and outage.kind != "app":
+            self._back_until_ms[source] = outage.until_ms + UNHEARD_MS
             return
         self._numbers += 1
         key = self._keys[source]
-        if is_node:
+        full = None
+        at_rest = is_node and self._is_at_rest(source, at_ms, outage)
+        if at_rest and self._full_at[source] >= 0 and at_ms <= self._full_until_ms[source]:
+            value = self._unchanged[source] % (self._numbers, due_ms, self._full_at[source])
+        elif is_node:
+            full = (source, self._numbers)
+            self._full_at[source] = -1
+            self._full_number[source] = self._numbers if at_rest else -1
+            next_ms = REPORT_EVERY_MS * (1 + REPORT_JITTER)
+            self._full_until_ms[source] = at_ms + full_within_ms(self._chance.random()) - next_ms
             ages = self._ages[(at_ms // 100 + source) % _MOMENTS]
             if is_out and outage is not None:
                 at = outage.app
@@ -234,7 +265,22 @@ class Loader:
         self._bytes += len(value)
         # Of an app in trouble the first report after it tells of its beat.
         subject = -1 if outage is None else hit if outage.kind != "app" or _is_over(outage, at_ms) else -1
-        self._lanes[self._places[source]].put(key, value, due_ms, subject)
+        self._lanes[self._places[source]].put(key, value, due_ms, subject, full)
+
+    def _is_at_rest(self, node: int, at_ms: int, outage: Outage | None) -> bool:
+        """Whether the agent of a node may say "as before" of what it says now, as `agents.reports` has it."""
+        if outage is None:
+            return True
+        if outage.kind != "app":
+            return at_ms >= self._back_until_ms.get(node, 0)
+        fresh_ms = Policy().silence_limit_ms * FRESH_PERCENT // 100
+        return not _is_out(outage, at_ms) or at_ms - outage.from_ms <= fresh_ms
+
+    def stand(self, base: int, fulls: list[Full]) -> None:
+        """A batch stands from this offset on: its full reports may be named."""
+        for node, number, place in fulls:
+            if self._full_number[node] == number:
+                self._full_at[node] = base + place
 
     def acknowledged(self, sent: Any, count: int, due_ms: int, subjects: list[int]) -> None:
         """A batch stands; `due_ms` is when its oldest record was due."""
@@ -287,6 +333,10 @@ def _template(size: Size, node: int) -> bytes:
     return f"[{head},%d,%d,[{apps}],0.5,16000,8000]".encode()
 
 
+def _unchanged(node: int) -> bytes:
+    return f'["u","{node_name(node)}",{registration_of(node)},%d,%d,%d,0.5,16000,8000]'.encode()
+
+
 def _check_bytes(size: Size, templates: list[bytes]) -> None:
     """That a template gives what an agent writes."""
     if size.nodes:
@@ -296,6 +346,8 @@ def _check_bytes(size: Size, templates: list[bytes]) -> None:
             for app in range(size.apps_per_node)
         ]
         report = Report(node_name(0), registration_of(0), size.as_of, 7, 8, apps, 0.5, 16_000, 8_000)
+        unchanged = Unchanged(node_name(0), registration_of(0), 7, 8, 9, 0.5, 16_000, 8_000)
+        assert _unchanged(0) % (7, 8, 9) == encode_heartbeat(unchanged)
         assert templates[0] % (7, 8, *ages) == encode_heartbeat(report)
     assert encode_heartbeat(Beat("service-1", 0, 7, 8)) == b'["b","%b",0,%d,%d,0]' % (b"service-1", 7, 8)
 

@@ -64,6 +64,8 @@ class Look(msgspec.Struct, frozen=True):
     records: int
     #: Longest time the loop was held since the look before, ms.
     held_ms: float
+    #: CPU time of the loop's thread in such a time, ms: what it was held by itself, not by what else the machine does.
+    held_cpu_ms: float
     #: How old the newest record is that was read, ms, in the partition where it is oldest.
     lag_ms: int
 
@@ -92,7 +94,7 @@ class Watching:
         self._outbox = FactOutbox()
         self._found: list[Found] = []
         self._looks: list[Look] = []
-        self._held_s = 0.0
+        self._held_s = self._held_cpu_s = 0.0
 
     async def run(self) -> Watched:
         """Watch until standard input ends."""
@@ -150,7 +152,8 @@ class Watching:
             self._wake.clear()
             self._watcher.now_ms = now_ms = monotonic.now_ms()
             facts = find_facts(self._watcher, topic_id=_TOPIC_ID, leads=True)
-            due = self._outbox.due(facts, now_ms=now_ms, leads=True)
+            is_part = self._watcher.slices.is_over
+            due = self._outbox.due(facts, now_ms=now_ms, leads=True, is_part=is_part)
             if due:
                 await self._append(due)
             if time.monotonic() - saved_s >= SAVE_EVERY_S:
@@ -193,16 +196,18 @@ class Watching:
                     resident_mib=resident_mib(os.getpid()),
                     records=sum(watch.next_offset - watch.begin for watch in watches),
                     held_ms=self._held_s * 1000,
+                    held_cpu_ms=self._held_cpu_s * 1000,
                     lag_ms=max((now_ms - (watch.append_ms or now_ms) for watch in watches), default=0),
                 )
             )
-            self._held_s = 0.0
+            self._held_s = self._held_cpu_s = 0.0
 
     async def _probe(self) -> None:
         """How much later than it asked a task is run that asks often."""
         while True:
-            began_s = time.monotonic()
+            began_s, began_cpu_s = time.monotonic(), time.thread_time()
             await asyncio.sleep(_PROBE_EVERY_S)
+            self._held_cpu_s = max(self._held_cpu_s, time.thread_time() - began_cpu_s)
             self._held_s = max(self._held_s, time.monotonic() - began_s - _PROBE_EVERY_S)
 
 

@@ -114,6 +114,24 @@ class Report(_Record, frozen=True, gc=False, tag="r"):
     memory_used_mib: Whole = 0
 
 
+class Unchanged(_Record, frozen=True, gc=False, tag="u"):
+    """A node agent's beat that says "as before": all is as in its report at `full`, and every app beat lately.
+
+    Only a report in which all apps run and are fresh is named so, and only once Kafka has acknowledged it.
+    """
+
+    reporter: str
+    registration: Whole
+    number: Whole
+    sent_at_ms: Whole
+    #: Offset of that report, in the same partition.
+    full: Whole
+    #: As in a report.
+    load: float = 0.0
+    memory_mib: Whole = 0
+    memory_used_mib: Whole = 0
+
+
 class PoolReport(_Record, frozen=True, gc=False, tag="p"):
     """A provisioner's beat: that it lives, and the status of its nodes, in full."""
 
@@ -125,4 +143,24 @@ class PoolReport(_Record, frozen=True, gc=False, tag="p"):
     nodes: list[NodeEntry]
 
 
-Heartbeat = Beat | Tick | Hello | Report | PoolReport
+def ageless(apps: list[AppEntry]) -> list[AppEntry]:
+    """The apps of a report but for the ages of their beats, which are 0 here."""
+    return [AppEntry(it.app, it.generation, it.status, 0, it.pid, it.exit_code, it.reason) for it in apps]
+
+
+def spell_out(record: Unchanged, full: Report) -> Report:
+    """The report that "as before" stands for; of ages it says only that they were low, here they are 0."""
+    return Report(
+        full.reporter,
+        full.registration,
+        full.as_of,
+        record.number,
+        record.sent_at_ms,
+        ageless(full.apps),
+        record.load,
+        record.memory_mib,
+        record.memory_used_mib,
+    )
+
+
+Heartbeat = Beat | Tick | Hello | Report | PoolReport | Unchanged

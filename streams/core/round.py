@@ -143,7 +143,8 @@ class Round:
         self.facts = find_facts(self._watcher, topic_id=self._heartbeats_id, leads=leads)
         if leads:
             self.facts += self._controls.facts()
-        self._write_facts(self.outbox.due(self.facts, now_ms=now_ms, leads=leads))
+        is_part = self._watcher.slices.is_over
+        self._write_facts(self.outbox.due(self.facts, now_ms=now_ms, leads=leads, is_part=is_part))
         self._planning.turn(elapsed_ms)
         self._hashing.turn(leads=leads, cause=self._planning.last_id)
         if leads and back_at_end:

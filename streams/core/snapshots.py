@@ -19,17 +19,18 @@ from rocksdict import AccessType, Options, Rdict, WriteBatch
 from sdk.contract.policy import Policy
 from streams.core.letters import DeadLetter
 from tables.fold import FOLD_VERSION
+from tables.heard import Checkpoint
 from tables.rows import Row, decode_row, encode_row
-from tables.silence import Checkpoint, PartitionWatch
+from tables.silence import PartitionWatch
 from tables.state import Key, State
 
 _log = logging.getLogger(__name__)
 
 #: RocksDB's buffers: a fold has few rows, and a worker keeps several databases.
 _WRITE_BUFFER_BYTES = 4 << 20
-#: Saves until each partition has had its turn, one a second. Source: a third of the 30 s that a fresh watcher counts
-#: back; more would save little, less makes each save hold the loop longer.
-SAVE_ALL_WITHIN = 8
+#: Saves until each partition has had its turn, one a second. Source: half of the 30 s that a fresh watcher counts
+#: back; more would make a checkpoint worthless, less makes saving a larger part of what a watch costs.
+SAVE_ALL_WITHIN = 16
 _SEPARATOR = b"\0"
 _HEAD = b"head"
 _LETTERS = b"letters"
@@ -59,9 +60,9 @@ class Turns:
         ordered = sorted(watches, key=lambda watch: watch.partition)
         if not ordered:
             return []
-        count = -(-len(ordered) // SAVE_ALL_WITHIN)
-        begin, self._next = self._next % len(ordered), self._next + count
-        return [ordered[(begin + place) % len(ordered)] for place in range(count)]
+        turn, self._next = self._next, (self._next + 1) % SAVE_ALL_WITHIN
+        begin, end = (len(ordered) * it // SAVE_ALL_WITHIN for it in (turn, turn + 1))
+        return ordered[begin:end]
 
 
 class Snapshots:

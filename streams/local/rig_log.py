@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from sdk.contract.codec import DecodeError, Recorded, decode_heartbeat, encode_request, event_name
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged, spell_out
 from sdk.contract.requests import Request
 from sdk.contract.topics import WIDE_PARTITIONS, Topics
 from streams.clients import create_reader, create_writer, quieten_kafka_logs
@@ -70,6 +70,8 @@ class RigLog:
         self._seen: list[Seen] = []
         self._heard: list[Heard] = []
         self._newest: dict[str, Heard] = {}
+        #: Node -> its newest full report.
+        self._full: dict[str, Report] = {}
         #: Request id -> the event that answered it.
         self.answers: dict[str, Seen] = {}
         #: Append time of the newest record of any heartbeat partition.
@@ -249,6 +251,16 @@ class RigLog:
             return
         if isinstance(said, Tick):
             return
+        if isinstance(said, Unchanged):
+            # For whoever reads along it is the report that it stands for.
+            said = spell_out(said, self._full.get(said.reporter) or _empty(said))
+        elif isinstance(said, Report):
+            self._full[said.reporter] = said
         heard = Heard(record.partition, record.offset, record.timestamp, said)
         self._heard.append(heard)
         self._newest[said.source if isinstance(said, Beat) else said.reporter] = heard
+
+
+def _empty(said: Unchanged) -> Report:
+    """The report of somebody whose full one came before reading began."""
+    return Report(said.reporter, said.registration, 0, said.number, said.sent_at_ms, [])

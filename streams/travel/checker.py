@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sdk.contract import events as e
 from sdk.contract.codec import DecodeError, Recorded, decode_event, decode_heartbeat
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.ids import derive_id
 from sdk.contract.policy import Policy
 
@@ -23,6 +23,7 @@ _HELLO = ("claim", "order", "ip", "port", "pool", "slots", "drivers", "boot_id")
 Heard = tuple[int, bytes | None]
 Beats = Mapping[int, Mapping[int, Heard]]
 Key = tuple[str | int, ...]
+Reports = Report | PoolReport | Unchanged
 
 
 def _table(text: str) -> dict[Any, list[str]]:
@@ -219,7 +220,7 @@ def _beats(heard: Heartbeat | None, source: str, epoch: int, claim: str) -> bool
         return heard.source == source and heard.epoch >= epoch
     if isinstance(heard, Hello):
         return heard.reporter == source and heard.claim == claim
-    return isinstance(heard, Report | PoolReport) and heard.reporter == source and heard.registration >= epoch
+    return isinstance(heard, Reports) and heard.reporter == source and heard.registration >= epoch
 
 
 def _entries(heard: Heartbeat | None, app: str, generation: int) -> list[Any]:
@@ -251,7 +252,7 @@ def _silence_fault(x: Any, policy: Policy, claim: str, bridged: tuple[int, int],
     if not x.limit_ms <= x.limit_ms + x.postponed_ms < x.silent_ms:
         return f"{x.silent_ms} ms are not over the limit and {x.postponed_ms} ms of settling"
     # Waiting may have begun after the record that is cited: the log was read later, or somebody began to expect it.
-    began_later = elapsed > x.silent_ms > x.limit_ms and not isinstance(first, Beat | Report | PoolReport)
+    began_later = elapsed > x.silent_ms > x.limit_ms and not isinstance(first, Beat | Reports)
     begins = _beats(first, x.source, x.epoch, claim) or not x.epoch
     exact = (elapsed == x.silent_ms and begins) or began_later
     return "" if exact else f"{elapsed} ms passed since the cited beat"

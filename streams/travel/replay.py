@@ -9,7 +9,7 @@ import msgspec
 
 from sdk.contract import events as e
 from sdk.contract.codec import DecodeError
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
 from streams.log_source import Entry, fold_entry
@@ -136,7 +136,7 @@ class Replay:
 
     def _hear(self, record: Heartbeat | None, at_ms: int) -> None:
         match record:
-            case Report() | PoolReport():
+            case Report() | PoolReport() | Unchanged():
                 self._heard(record.reporter, record.registration, at_ms)
                 for entry in record.apps if isinstance(record, Report) else ():
                     if entry.app in self._awaited and entry.status == "running":

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from agents import procfs
 from agents.spawner import ROOT
 from sdk.contract.codec import decode_heartbeat, encode_orders
-from sdk.contract.heartbeats import Heartbeat, Hello, PoolReport, Report
+from sdk.contract.heartbeats import Heartbeat, Hello, PoolReport, Report, Unchanged
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, Orders, PoolOrders
 from sdk.contract.topics import WIDE_PARTITIONS, Topics, partition_of
 from tests.agents.test_provider_contract import free_port
@@ -210,13 +210,15 @@ class Controller:
         return max(
             it.number
             for it in self.heard
-            if isinstance(it, Hello | Report | PoolReport) and it.reporter == reporter
+            if isinstance(it, Hello | Report | PoolReport | Unchanged) and it.reporter == reporter
         )
 
     def has_heard(self, reporter: str, number: int) -> bool:
         """Whether a report of this or a later number has come."""
         return any(
-            isinstance(it, Report | PoolReport) and it.reporter == reporter and it.number >= number
+            isinstance(it, Report | PoolReport | Unchanged)
+            and it.reporter == reporter
+            and it.number >= number
             for it in self.heard
         )
 

@@ -5,7 +5,7 @@ from typing import TypeVar
 from agents import inputs as i
 from agents.runner import advance, next_wake
 from agents.state import Found, Identity, Image, State, first_state
-from sdk.contract.heartbeats import AppEntry, Hello, NodeEntry, PoolReport, Report
+from sdk.contract.heartbeats import AppEntry, Hello, NodeEntry, PoolReport, Report, Unchanged
 from sdk.contract.orders import AppOrder, NodeOrder, NodeOrders, PoolOrders
 
 T = TypeVar("T")
@@ -43,7 +43,16 @@ class Rig:
         self.claims = 0
         #: Whether Kafka acknowledges what is sent.
         self.is_kafka_there = True
+        #: Offset of the record acknowledged last; -1: none is told, so that every report is full.
+        self.offset = -1
         self.draw_claim()
+
+    def _stand(self) -> int:
+        """Where the next record comes to stand, if Kafka says so."""
+        if self.offset < 0:
+            return -1
+        self.offset += 7
+        return self.offset
 
     @property
     def claim(self) -> str:
@@ -66,7 +75,7 @@ class Rig:
                 out += self.out
         for record in [it.record for it in out if isinstance(it, i.Send)]:
             if self.is_kafka_there:
-                more = self.give(i.Acknowledged(record.number, not isinstance(record, Hello)))
+                more = self.give(i.Acknowledged(record.number, not isinstance(record, Hello), self._stand()))
                 out += more
         self.out = out
         return out
@@ -124,12 +133,14 @@ class Rig:
         return next((entry for entry in report.nodes if entry.order == order), None)
 
     def last_report(self) -> Report | PoolReport:
-        """The report sent last."""
-        return next(
+        """The report sent last, which is full."""
+        said = next(
             it.record
             for _, it in reversed(self.history)
             if isinstance(it, i.Send) and not isinstance(it.record, Hello)
         )
+        assert not isinstance(said, Unchanged)
+        return said
 
 
 def app(name: str = "application-a", generation: int = 90, **more: object) -> AppOrder:

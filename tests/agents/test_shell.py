@@ -32,7 +32,7 @@ class FakeWay:
         """Take it."""
         self.sent.append(record)
         if self.shell is not None:
-            self.shell.note_sent(record)
+            self.shell.note_sent(record, -1)
 
     def read_orders(self) -> None:
         """There are none yet."""

@@ -336,6 +336,8 @@ HEARTBEATS: dict[str, h.Heartbeat] = {
     ),
     "beat-bridged": h.Beat("service-scheduler", 0, 4711, _AT_MS, 48),
     "tick-bridged": h.Tick("writer-1", 18, 52),
+    "unchanged": h.Unchanged(_NODE, 9, 19, _AT_MS, 1_234, 0.25, 32_768, 16_000),
+    "unchanged-without-load": h.Unchanged(_NODE, 9, 20, _AT_MS, 1_234),
     "report-empty": h.Report(_NODE, 9, 40, 18, _AT_MS, []),
     "pool-report": h.PoolReport(
         "pool-home",

@@ -24,7 +24,7 @@ from sdk.contract.codec import (
     rfc3339,
 )
 from sdk.contract.events import EVENT_TYPES, Event, subject_of
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.orders import NodeOrders, Orders, PoolOrders
 from sdk.contract.requests import REQUEST_TYPES
 from tests.contract.samples import EVENTS, read_golden
@@ -79,7 +79,7 @@ def test_event_survives(name: str, data: st.DataObject) -> None:
     assert recorded.type == name == event_name(event)
 
 
-@pytest.mark.parametrize("kind", [Beat, Tick, Hello, Report, PoolReport])
+@pytest.mark.parametrize("kind", [Beat, Tick, Hello, Report, PoolReport, Unchanged])
 @_FEW
 @given(data=st.data())
 def test_heartbeat_survives(kind: type[Heartbeat], data: st.DataObject) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from sdk.contract.events import EVENT_TYPES
-from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.notifications import Notification
 from sdk.contract.orders import NodeOrders, PoolOrders
 from sdk.contract.requests import REQUEST_TYPES
@@ -51,7 +51,7 @@ def test_no_golden_line_without_a_sample(kind: str) -> None:
     ("kind", "types"),
     [
         ("events", {record for record, _ in EVENT_TYPES.values()}),
-        ("heartbeats", {Beat, Tick, Hello, Report, PoolReport}),
+        ("heartbeats", {Beat, Tick, Hello, Report, PoolReport, Unchanged}),
         ("orders", {NodeOrders, PoolOrders}),
         ("requests", set(REQUEST_TYPES.values())),
         ("notifications", {Notification}),

@@ -118,9 +118,9 @@ class Agent(Process):
 
     # --- turns --------------------------------------------------------------------------------------
 
-    def note_sent(self, record: Any) -> None:
-        """Kafka has a record."""
-        self.feed(i.Acknowledged(record.number, not isinstance(record, Hello)))
+    def note_sent(self, record: Any, offset: int) -> None:
+        """Kafka has a record at this offset."""
+        self.feed(i.Acknowledged(record.number, not isinstance(record, Hello), offset))
 
     def _look_for_topics(self) -> None:
         """New orders: perhaps there are topics to be counted."""

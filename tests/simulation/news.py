@@ -6,7 +6,7 @@ was heard so lately that nobody can take it for overdue. Everything else is.
 
 from typing import TYPE_CHECKING, Any
 
-from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick, Unchanged
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -20,8 +20,8 @@ class News:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        #: Reporter -> offset, true time and content of its last report.
-        self._last: dict[str, tuple[int, int, Report | PoolReport]] = {}
+        #: Reporter -> offset and true time of its last record, its last report and where that stands.
+        self._last: dict[str, tuple[int, int, Report | PoolReport, int]] = {}
         #: The same of its last hello.
         self._greeted: dict[str, tuple[int, int, Hello]] = {}
 
@@ -37,10 +37,12 @@ class News:
             case Report() | PoolReport():
                 last = self._last.get(heartbeat.reporter)
                 now_ms = self._world.loop.now_ms
-                self._last[heartbeat.reporter] = (offset, now_ms, heartbeat)
+                self._last[heartbeat.reporter] = (offset, now_ms, heartbeat, offset)
                 if last is None or now_ms - last[1] > LATELY_MS or not self._says_same(last[2], heartbeat):
                     return True, -1
                 return False, last[0]
+            case Unchanged():
+                return self._is_news_that_nothing_is(offset, heartbeat)
             case Hello():
                 return self._is_new_hello(offset, heartbeat), -1
             case Beat():
@@ -50,6 +52,15 @@ class News:
                 return any(row is None or row.silent or row.seen < 0 for row in rows), -1
             case _:
                 return True, -1
+
+    def _is_news_that_nothing_is(self, offset: int, said: Unchanged) -> tuple[bool, int]:
+        """The same of what says "as before": it is no news if it means the report that came last."""
+        last, now_ms = self._last.get(said.reporter), self._world.loop.now_ms
+        if last is None:
+            return True, -1
+        self._last[said.reporter] = (offset, now_ms, last[2], last[3])
+        is_news = now_ms - last[1] > LATELY_MS or last[3] != said.full
+        return is_news, -1 if is_news else last[0]
 
     def _is_new_hello(self, offset: int, hello: Hello) -> bool:
         """Whether a hello asks for something else than the last one, or for what may have become right since."""

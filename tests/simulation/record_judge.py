@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from sdk.contract import events as e
 from sdk.contract.codec import Recorded
-from sdk.contract.heartbeats import Beat, PoolReport, Report
+from sdk.contract.heartbeats import Beat, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
 from tables.state import State
 from tests.simulation.kafka import Record
-from tests.simulation.silence_check import claim_of_epoch, is_beat
+from tests.simulation.silence_check import claim_of_epoch, is_beat, meant
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,7 +45,7 @@ class RecordJudge:
         self._records[record.partition].append(record)
         self._arrived[record.partition].append(now_ms)
         match record.value:
-            case Report() | PoolReport() as report:
+            case Report() | PoolReport() | Unchanged() as report:
                 self.heard_ms[report.reporter, report.registration] = now_ms
             case Beat() as beat:
                 self.heard_ms[beat.source, beat.epoch] = now_ms
@@ -129,7 +129,7 @@ class RecordJudge:
         reports = [
             (report.registration, at, report)
             for at in range(min(fence.offset, len(records) - 1) + 1)
-            if isinstance(report := records[at].value, Report)
+            if (report := meant(records, at)) is not None
             and report.reporter == row.node
             and row.lineage <= report.registration <= row.registration
         ]
@@ -163,8 +163,8 @@ class RecordJudge:
         for at in range(event.until_offset + 1, len(records)):
             if not self._known(event.partition, at, recorded):
                 break
-            report = records[at].value
-            if not isinstance(report, Report) or report.reporter != node:
+            report = meant(records, at)
+            if report is None or report.reporter != node:
                 continue
             if report.registration >= self._state.nodes[node].registration and any(
                 (entry.app, entry.generation) == (event.source, event.epoch)
@@ -181,8 +181,8 @@ class RecordJudge:
             return None
         records = self.records(row.partition)
         for at in range(len(records) - 1, max(-1, len(records) - 400), -1):
-            report = records[at].value
-            if isinstance(report, Report) and (report.reporter, report.registration) == (
+            report = meant(records, at)
+            if report is not None and (report.reporter, report.registration) == (
                 row.node,
                 row.registration,
             ):

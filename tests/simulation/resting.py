@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from agents import inputs as i
-from agents.reports import compose_report, next_report_at
-from agents.state import READ_AGAIN_AFTER_MS, UNREAD_MS, State, isolated_after_ms
+from agents.reports import compose_report, next_report_at, note_acknowledged
+from agents.state import UNREAD_MS, State, isolated_after_ms
 from agents.turn import Turn
-from sdk.contract.heartbeats import PoolReport, Report
 from sdk.contract.orders import NodeOrders
 
 if TYPE_CHECKING:
@@ -185,12 +184,11 @@ class Rest:
         """Report, and be acknowledged at once."""
         agent = self._agent
         turn = Turn(agent.state, agent.clock.now_ms)
-        report: Report | PoolReport = replace(compose_report(turn), sent_at_ms=agent.machine.wall_ms)
+        report: i.Spoken = replace(compose_report(turn), sent_at_ms=agent.machine.wall_ms)
         state = turn.state
-        state.acked_at_ms, state.acked_number = turn.now_ms, report.number
-        state.read_again_at_ms = turn.now_ms + READ_AGAIN_AFTER_MS
         agent.change_state(state)
-        agent.link.append_calmly(report)
+        offset = agent.link.append_calmly(report)
+        note_acknowledged(state, turn.now_ms, report.number, offset)
         due = steady_until(state)
         if due:
             self._due = due

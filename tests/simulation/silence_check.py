@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from sdk.contract import events as e
-from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Hello, PoolReport, Report, Tick, Unchanged, spell_out
 from sdk.contract.policy import Policy
 from tables.state import State
 
@@ -58,6 +58,17 @@ def silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, policy: P
     return "" if elapsed > due else f"{elapsed} ms passed, it had {due}"
 
 
+def meant(records: Sequence[Heard], at: int) -> Report | None:
+    """The report that stands at an offset, or that an `Unchanged` there stands for; None if there is none."""
+    said = records[at].value
+    if not isinstance(said, Unchanged):
+        return said if isinstance(said, Report) else None
+    full = records[said.full].value if said.full < at else None
+    if not isinstance(full, Report) or full.reporter != said.reporter:
+        return None
+    return spell_out(said, full) if full.registration == said.registration else None
+
+
 def claim_of_epoch(state: State, source: str, epoch: int) -> str:
     """The claim that won a registration, while that is in force; else empty."""
     row = state.nodes.get(source) or state.pools.get(source)
@@ -69,7 +80,7 @@ def is_beat(value: object, source: str, epoch: int, claim: str) -> bool:
     match value:
         case Hello():
             return value.reporter == source and value.claim == claim
-        case Report() | PoolReport():
+        case Report() | PoolReport() | Unchanged():
             return value.reporter == source and value.registration >= epoch
         case Beat():
             return value.source == source and value.epoch >= epoch
@@ -81,8 +92,8 @@ def _app_silence_fault(records: Sequence[Heard], event: e.SourceFellSilent, poli
     # An app whose first report is late already was never seen beating: the report is all there is.
     last = records[event.until_offset].value
     for at in range(min(event.from_offset + 1, event.until_offset), event.until_offset + 1):
-        report = records[at].value
-        if not isinstance(report, Report):
+        report = meant(records, at)
+        if report is None:
             continue
         if (
             isinstance(last, Report)

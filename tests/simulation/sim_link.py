@@ -49,9 +49,10 @@ class Link:
     def _place(self) -> Place:
         return self.agent.world.topics.heartbeats, partition_of(self.agent.identity.reporter)
 
-    def append_calmly(self, record: Any) -> None:
-        """Write a report to a calm broker: it stands at once."""
+    def append_calmly(self, record: Any) -> int:
+        """Write a report to a calm broker: it stands at once, at this offset."""
         self.broker.append(self._place, [(self._key, record)])
+        return self.broker.log(*self._place).end - 1
 
     def _pump(self) -> None:
         if self._sending or self._newest is None:
@@ -66,7 +67,7 @@ class Link:
             open_[0] = False
             if offsets is not None:
                 self._sending = False
-                self.agent.note_sent(record)
+                self.agent.note_sent(record, offsets[0])
                 self._pump()
                 return
             if self._newest is None:

@@ -19,7 +19,8 @@ from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from streams.core.round import BlindError, Round
-from tables.silence import Checkpoint, PartitionWatch
+from tables.heard import Checkpoint
+from tables.silence import PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
 from tests.simulation.dozing import STEP_MS, doze_ms
@@ -199,7 +200,7 @@ class Worker(Process):
         """A report that says what the one before said: if that was looked at, this one need not be."""
         reporter = record.value.reporter
         known = watch.reports.get(reporter)
-        is_news = known is None or known.offset != record.same_as or reporter in watch.heard
+        is_news = known is None or known.newest_offset != record.same_as or reporter in watch.heard
         is_news = is_news or reporter in watch.silent
         watch.apply(record.offset, record.timestamp, record.value, policy)
         if not is_news:

@@ -2,11 +2,12 @@
 
 import heapq
 
-from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick
+from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
-from tables.heard import Greeted, Reported, Session, Verdict
-from tables.silence import Checkpoint, PartitionWatch
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.sameness import pack_rest
+from tables.silence import PartitionWatch
 
 
 class PlainWatch(PartitionWatch):
@@ -62,17 +63,22 @@ class PlainWatch(PartitionWatch):
                 self._close_sessions(offset, record.bridged, policy)
             case Report() | PoolReport():
                 self._apply_report(offset, record, policy)
+            case Unchanged():
+                self._apply_unchanged(offset, record, policy)
             case Hello():
-                self.hellos[record.reporter] = Greeted(record, offset, self.clock_ms)
-                self.heard.add(record.reporter)
-                session = self.sessions.get(record.reporter)
-                if session is not None and session.claim == record.claim:
-                    self._beat(record.reporter, session.epoch, offset, policy)
+                self._greet(offset, record, policy)
             case Beat():
                 self._beat(record.source, record.epoch, offset, policy)
                 self._note_way(record)
             case None:
                 pass
+
+    def _greet(self, offset: int, hello: Hello, policy: Policy) -> None:
+        self.hellos[hello.reporter] = Greeted(hello, offset, self.clock_ms)
+        self.heard.add(hello.reporter)
+        session = self.sessions.get(hello.reporter)
+        if session is not None and session.claim == hello.claim:
+            self._beat(hello.reporter, session.epoch, offset, policy)
 
     def _advance(self, append_ms: int, policy: Policy) -> None:
         if self.append_ms is not None:
@@ -88,7 +94,9 @@ class PlainWatch(PartitionWatch):
         known = self.reports.get(report.reporter)
         if known is not None and report.registration < known.report.registration:
             return
-        self.reports[report.reporter] = Reported(report, offset, self.clock_ms)
+        self.unknown.discard(report.reporter)
+        rest = pack_rest(report, policy.silence_limit_ms)
+        self.reports[report.reporter] = keep(report, offset, self.clock_ms, (), rest)
         self._beat(report.reporter, report.registration, offset, policy)
         if known is not None and isinstance(known.report, Report):
             self._drop_app_beats(known.report, keep=report)
@@ -96,6 +104,30 @@ class PlainWatch(PartitionWatch):
             for entry in report.apps:
                 if entry.age_ms < policy.silence_limit_ms:
                     self.app_beats[entry.app, entry.generation] = offset
+
+    def _apply_unchanged(self, offset: int, record: Unchanged, policy: Policy) -> None:
+        known = self.reports.get(record.reporter)
+        if known is not None and record.registration < known.report.registration:
+            return
+        means_it = known is not None and known.offset == record.full
+        if (
+            known is not None
+            and means_it
+            and known.rests
+            and known.report.registration == record.registration
+        ):
+            known.unchanged, known.unchanged_offset = record, offset
+            for entry in known.apps:
+                self.app_beats[entry.app, entry.generation] = offset
+        else:
+            self._forget_report(record.reporter)
+            self.unknown.add(record.reporter)
+        self._beat(record.reporter, record.registration, offset, policy)
+
+    def _forget_report(self, reporter: str) -> None:
+        reported = self.reports.pop(reporter, None)
+        if reported is not None and isinstance(reported.report, Report):
+            self._drop_app_beats(reported.report, keep=None)
 
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
@@ -193,9 +225,8 @@ class PlainWatch(PartitionWatch):
         self.sessions.pop(source, None)
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
-        reported = self.reports.pop(source, None)
-        if reported is not None and isinstance(reported.report, Report):
-            self._drop_app_beats(reported.report, keep=None)
+        self._forget_report(source)
+        self.unknown.discard(source)
         greeted = self.hellos.get(source)
         if greeted is not None and greeted.hello.claim == claim:
             del self.hellos[source]
@@ -272,6 +303,7 @@ class PlainWatch(PartitionWatch):
             hellos=self.hellos,
             app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
             bridges=self.bridges,
+            unknown=sorted(self.unknown),
         )
 
     @classmethod
@@ -284,6 +316,7 @@ class PlainWatch(PartitionWatch):
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
         watch.bridges = saved.bridges or watch.bridges
+        watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
         watch._ahead = {
             session.source: session.last_offset

@@ -3,7 +3,7 @@
 import pytest
 
 from sdk.contract import events as e
-from sdk.contract.heartbeats import Report
+from sdk.contract.heartbeats import Report, Unchanged
 from sdk.contract.requests import RunApp
 from sdk.contract.specs import AppSpec
 from tables.watcher import load_of
@@ -53,7 +53,7 @@ def test_placement_cites_the_report_that_its_load_is_from() -> None:
         for score in placed.ranking:
             assert score.measured is not None
             report = world.heartbeats[score.measured.partition][score.measured.offset].record
-            assert isinstance(report, Report)
+            assert isinstance(report, Report | Unchanged)
             assert (report.reporter, round(report.load * 1_000)) == (score.node, score.cpu_permille)
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from sdk.contract.heartbeats import AppEntry, Beat, Heartbeat, Hello, Report, Tick
 from sdk.contract.policy import Policy
-from tables.heard import Verdict
-from tables.silence import Checkpoint, PartitionWatch
+from tables.heard import Checkpoint, Verdict
+from tables.silence import PartitionWatch
 
 POLICY = Policy()
 NODE = "node-10.0.0.1_8101"

@@ -11,9 +11,11 @@ from sdk.contract.heartbeats import (
     NodeStatus,
     PoolReport,
     Report,
+    Unchanged,
 )
 from sdk.contract.ids import derive_fraction, node_id
 from sdk.contract.orders import AppOrder, NodeOrders, PoolOrders
+from sdk.contract.topics import partition_of
 
 if TYPE_CHECKING:
     from tests.tables.world import World
@@ -25,6 +27,8 @@ TICK_MS = 250
 
 
 REPORT_MS = 2_500
+#: A full report comes with at least each record of so many.
+_SHORTS = 7
 
 
 #: A node's agent says hello this long after its provisioner started it.
@@ -96,6 +100,9 @@ class Agent:
         self.copies_forgotten: set[tuple[str, int]] = set()
         self.due_ms = lives_from_ms
         self.said: object = None
+        #: The report at rest that "as before" means: what it said, its number and where it stands.
+        self.told: object = None
+        self.full_number, self.full_at = 0, -1
         self._number = 0
         #: Load per core of its machine, and memory as (in all, in use), MiB.
         self.load = 0.0
@@ -172,8 +179,21 @@ class Agent:
             return
         jitter = derive_fraction(self.node, self._number) * self.world.report_jitter_ms
         self.due_ms = now_ms + REPORT_MS + round(jitter)
-        if self.world.send(self.node, self._report()):
+        report = self._report()
+        at_rest = all(it.status == "running" and it.age_ms <= limit_ms * 6 // 10 for it in report.apps)
+        told = (news, self.as_of)
+        if self.full_at >= 0 and at_rest and self.told == told and self._number < self.full_number + _SHORTS:
+            unchanged = Unchanged(
+                self.node, self.registration, self._number, now_ms, self.full_at, self.load, *self.memory_mib
+            )
+            self.world.send(self.node, unchanged)
+            return
+        self.full_at = -1
+        if self.world.send(self.node, report):
             self.said = news
+            if at_rest:
+                self.told, self.full_number = told, self._number
+                self.full_at = len(self.world.heartbeats[partition_of(self.node)]) - 1
 
     def _hello(self) -> Hello:
         world = self.world
