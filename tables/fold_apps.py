@@ -337,6 +337,8 @@ def _held_back(state: State, event: AppHeldBack, meta: "Meta") -> str:
     if fault := term_fault(state, event.term) or _failed_fault(state, event.app, event.generation):
         return fault
     row = state.apps[event.app]
+    if row.wake is not None and event.based_on < row.wake.set_at:
+        return "it was held back already"
     state.put("apps", event.app, replace(row, phase="ended", silent=False, wake=wake_of(event.wake_ms, meta)))
     return ""
 

@@ -345,8 +345,8 @@ class World:
 def simulated_shell(world: World) -> Iterator[None]:
     """The real modules of the shell on simulated time and chance; judges hear of decisions."""
 
-    def judged(state: State, witness: Witness) -> list[Decision]:
-        decisions = decide(state, witness)
+    def judged(state: State, witness: Witness, *, most: int | None) -> list[Decision]:
+        decisions = decide(state, witness, most=most)
         if decisions:
             world.checks.decided(state, witness, decisions)
         return decisions
@@ -357,6 +357,8 @@ def simulated_shell(world: World) -> Iterator[None]:
         (planning_module, "time", SHELL_TIME),
         (planning_module, "random", SHELL_TIME),
         (planning_module, "decide", judged),
+        # So few in every third that a batch is cut.
+        (planning_module, "BATCH_MAX", planning_module.BATCH_MAX if world.seed % 3 else 3),
         (round_module, "decode_event", world.decoding.decode_event),
         (monotonic_module, "now_ms", SHELL_TIME.now_ms),
         # So few that they are forgotten: then a fact is written and refused once more.
