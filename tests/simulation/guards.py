@@ -138,9 +138,9 @@ def no_fence(_old: Any) -> Any:
 def facts_once(old: Any) -> Any:
     """A fact is written when it is seen first, and never again."""
 
-    def due(self: Any, found: Any, *, now_ms: int, leads: bool) -> Any:
+    def due(self: Any, found: Any, **how: Any) -> Any:
         seen = self.__dict__.setdefault("_ever", set())
-        ready = old(self, [fact for fact in found if fact.event_id not in seen], now_ms=now_ms, leads=leads)
+        ready = old(self, [fact for fact in found if fact.event_id not in seen], **how)
         seen.update(fact.event_id for fact in found)
         return ready
 
