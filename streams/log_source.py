@@ -12,7 +12,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
 
 from sdk.contract.codec import DecodeError, Recorded, decode_event
 from sdk.contract.topics import Topics, topic_specs
@@ -39,7 +41,7 @@ Place: TypeAlias = tuple[str, int]
 ProgressCallback: TypeAlias = Callable[[int, int], None]
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """One record of the log as it was read."""
 
     offset: int

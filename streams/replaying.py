@@ -63,8 +63,9 @@ def step(state: RecordingState, entry: Entry) -> Step:
     # A row that was put twice changed once: from what it was before to what it is now.
     merged: dict[tuple[str, str], Change] = {}
     for change in state.changes:
-        first = merged.get((change.table, change.key), change)
-        merged[change.table, change.key] = change._replace(old=first.old)
+        key = change.table, change.key
+        first = merged.get(key)
+        merged[key] = change if first is None else change._replace(old=first.old)
     return Step(entry, outcome, list(merged.values()))
 
 

@@ -125,7 +125,7 @@ def _silence(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str
         limit_ms=verdict.limit_ms or watcher.policy.silence_limit_ms,
         postponed_ms=verdict.postponed_ms,
     )
-    if not silence_fault(watcher.state, event):
+    if not silence_fault(source_row(watcher.state, event), event):
         yield _silence_fact(event)
 
 
@@ -165,7 +165,7 @@ def _return_fact(
 ) -> Iterator[Fact]:
     source, kind, epoch = who
     event = SourceReturned(source, kind, epoch, topic_id, watch.partition, offset, expectation)
-    if not return_fault(watcher.state, event):
+    if not return_fault(watcher.state, source_row(watcher.state, event), event):
         row = source_row(watcher.state, event)
         since = row.seen if row is not None else -1
         # One return per silence: the id is made of what it ends, so a later beat is the same fact.
@@ -228,7 +228,7 @@ def _app_facts(
             limit_ms=watcher.policy.silence_limit_ms,
         )
         # An app that has not begun to beat is the planner's matter.
-        if app.phase != "placed" and not silence_fault(watcher.state, event):
+        if app.phase != "placed" and not silence_fault(source_row(watcher.state, event), event):
             yield _silence_fact(event)
     elif app.silent and entry.status != "starting":
         yield from _return_fact(

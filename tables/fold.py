@@ -9,7 +9,7 @@ Rules:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -35,7 +35,7 @@ from tables.state import State
 FOLD_VERSION = 8
 
 
-class Meta(NamedTuple):
+class Meta(msgspec.Struct, frozen=True, gc=False):
     """Where and when a record was appended."""
 
     offset: int
@@ -84,7 +84,8 @@ def fold(state: State, recorded: Recorded, meta: Meta) -> Outcome:
     _advance(state, meta)
     # Append times step back when the broker's clock does; rules get the log's time, which never does. Else every wake
     # asked for after a step back would be due at once.
-    meta = Meta(meta.offset, state.now_ms)
+    if meta.append_ms != state.now_ms:
+        meta = Meta(meta.offset, state.now_ms)
     raised = False
     try:
         reason = _HANDLERS[type(recorded.event)](state, recorded.event, meta)
@@ -111,13 +112,8 @@ def _advance(state: State, meta: Meta) -> None:
 def _count(state: State, name: str, reason: str) -> None:
     row = state.tables["counters"].get(name)
     old = row if isinstance(row, CounterRow) else CounterRow(name)
-    state.put(
-        "counters",
-        name,
-        CounterRow(
-            name,
-            accepted=old.accepted + (not reason),
-            dropped=old.dropped + bool(reason),
-            last_drop=reason[:200] or old.last_drop,
-        ),
-    )
+    if reason:
+        new = CounterRow(name, old.accepted, old.dropped + 1, reason[:200])
+    else:
+        new = CounterRow(name, old.accepted + 1, old.dropped, old.last_drop)
+    state.put("counters", name, new)

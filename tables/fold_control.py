@@ -87,9 +87,8 @@ def source_row(state: State, event: SourceFellSilent | SourceReturned) -> Watche
 _TABLE_OF_KIND = {"node": "nodes", "pool": "pools", "app": "apps", "lone": "sources", "sensor": "devices"}
 
 
-def silence_fault(state: State, event: SourceFellSilent) -> str:
-    """Why a silence cannot be recorded, or an empty string."""
-    row = source_row(state, event)
+def silence_fault(row: Watched | None, event: SourceFellSilent) -> str:
+    """Why a silence cannot be recorded, given the row of its source, or an empty string."""
     if row is None:
         return f"epoch {event.epoch} of {event.source} is not in force"
     if row.silent:
@@ -100,9 +99,9 @@ def silence_fault(state: State, event: SourceFellSilent) -> str:
 
 
 def _fell_silent(state: State, event: SourceFellSilent, meta: "Meta") -> str:
-    if fault := silence_fault(state, event):
-        return fault
     row = source_row(state, event)
+    if fault := silence_fault(row, event):
+        return fault
     assert row is not None
     new = replace(row, silent=True, seen=event.from_offset)
     if isinstance(new, SourceRow):
@@ -120,9 +119,8 @@ def is_unheard(row: Watched) -> bool:
     return isinstance(row, SourceRow | DeviceRow) and row.seen < 0
 
 
-def return_fault(state: State, event: SourceReturned) -> str:
-    """Why a return cannot be recorded, or an empty string."""
-    row = source_row(state, event)
+def return_fault(state: State, row: Watched | None, event: SourceReturned) -> str:
+    """Why a return cannot be recorded, given the row of its source, or an empty string."""
     if event.expectation and not (
         isinstance(row, SourceRow | DeviceRow) and row.expectation == event.expectation
     ):
@@ -138,9 +136,9 @@ def return_fault(state: State, event: SourceReturned) -> str:
 
 
 def _returned(state: State, event: SourceReturned, meta: "Meta") -> str:
-    if fault := return_fault(state, event):
-        return fault
     row = source_row(state, event)
+    if fault := return_fault(state, row, event):
+        return fault
     if row is None:
         new: Watched = SourceRow(event.source, event.kind, event.partition, event.offset, meta.append_ms)
     else:

@@ -160,6 +160,8 @@ def take_over(row: AppRow, event: AppStarted, meta: "Meta") -> AppRow:
 
 def settled(row: AppRow) -> AppRow:
     """The row of an app that goes nowhere: no standby, no wish to move, no failed one."""
+    if row.standby is None and not (row.moving or row.move_to or row.standby_failed):
+        return row
     return replace(without_standby(row), moving=False, move_to="", standby_failed=False)
 
 

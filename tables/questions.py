@@ -44,6 +44,8 @@ def is_kept(state: State, grant: GrantRow) -> bool:
 
 def granted_room(state: State, app: AppRow, node: str) -> Need:
     """Room on the node that is kept for the next copy of the app."""
+    if not state.grants:
+        return NOTHING
     grant = state.grants.get(str(app.grant))
     if grant is None or grant.node != node or not is_kept(state, grant):
         return NOTHING

@@ -6,12 +6,13 @@ Rules:
 3. `changed` collects (table, key) for whoever saves, publishes or decides; each takes and clears its own set.
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any, ClassVar
 
 from sdk.contract.specs import needed_services
 from tables.device_rows import CommandRow, DeviceRow
 from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
-from tables.rows import AppRow, GrantRow, NodeRow, OrderRow, Row, SourceRow
+from tables.rows import TABLES, AppRow, GrantRow, NodeRow, OrderRow, Row, SourceRow
 from tables.tables import Tables
 
 Key = tuple[str, str]
@@ -47,8 +48,10 @@ class State(Tables):
         self.taken: dict[Home, Need] = {}
         #: Group -> node and lineage -> copies that take room there.
         self.copies: dict[str, dict[Home, int]] = {}
-        #: Apps that a decision may be due about: all but those that run undisturbed or are stopped for good.
-        self.open_apps: set[str] = set()
+        self._open_apps: set[str] = set()
+        #: Apps whose rows, or what they rest on, changed since somebody asked for the open ones: who folds a long log
+        #: asks at its end.
+        self._unsettled: set[str] = set()
         #: Service -> apps whose specs need it, known to the log or not.
         self.dependants: dict[str, set[str]] = {}
         #: Nodes that a decision may be due about: silent, draining, failed before, gone in the eyes of their provider.
@@ -83,7 +86,11 @@ class State(Tables):
         if old == row:
             return
         rows[key] = row
-        self._index(table, key, old, row)
+        index = self._INDEXES.get(type(row))
+        if index is not None:
+            index(self, key, old, row)
+        if type(row) in _WITH_WAKES:
+            self._index_wake(table, key, old, row)
         for listener in self.listeners:
             listener.add((table, key))
             if isinstance(old, AppRow) and isinstance(row, AppRow):
@@ -131,36 +138,36 @@ class State(Tables):
 
     # --- indexes ------------------------------------------------------------------------------------
 
-    def _index(self, table: str, key: str, old: Row | None, row: Row) -> None:
-        match row:
-            case AppRow():
-                self._index_app(key, old if isinstance(old, AppRow) else None, row)
-            case NodeRow():
-                self._index_node(key, row)
-            case OrderRow():
-                self._index_order(row)
-            case DeviceRow():
-                (self.judged.add if row.expectation else self.judged.discard)(key)
-            case GrantRow():
-                self._index_grant(key, old if isinstance(old, GrantRow) else None, row)
-            case SourceRow():
-                if row.topic:
-                    self.bridged.add(key)
-                self._reopen_dependants(key)
-            case CommandRow() if old is None:
-                self.commands_of.setdefault(row.controller, []).append(key)
-            case _:
-                pass
-        self._index_wake(table, key, row)
+    @property
+    def open_apps(self) -> set[str]:
+        """Apps that a decision may be due about: all but those that run undisturbed or are stopped for good."""
+        for key in self._unsettled:
+            (self._open_apps.discard if is_at_rest(self, self.apps[key]) else self._open_apps.add)(key)
+        self._unsettled.clear()
+        return self._open_apps
 
-    def _index_wake(self, table: str, key: str, row: Row) -> None:
-        wake = getattr(row, "wake", None)
+    def _index_wake(self, table: str, key: str, old: Any, row: Any) -> None:
+        wake = row.wake
+        if old is not None and old.wake is wake:
+            return
         if wake is not None and not wake.fired:
             self.waking.add((table, key))
         else:
             self.waking.discard((table, key))
 
-    def _index_node(self, key: str, row: NodeRow) -> None:
+    def _index_device(self, key: str, _old: DeviceRow | None, row: DeviceRow) -> None:
+        (self.judged.add if row.expectation else self.judged.discard)(key)
+
+    def _index_source(self, key: str, _old: SourceRow | None, row: SourceRow) -> None:
+        if row.topic:
+            self.bridged.add(key)
+        self._reopen_dependants(key)
+
+    def _index_command(self, key: str, old: CommandRow | None, row: CommandRow) -> None:
+        if old is None:
+            self.commands_of.setdefault(row.controller, []).append(key)
+
+    def _index_node(self, key: str, _old: NodeRow | None, row: NodeRow) -> None:
         self.node_of_order[row.order] = key
         self.open_orders.discard(row.order)
         live = self.live_nodes.setdefault(row.pool, set())
@@ -171,7 +178,7 @@ class State(Tables):
         self._open_or_close_node(row)
         self._reopen_apps_of(key)
 
-    def _index_order(self, row: OrderRow) -> None:
+    def _index_order(self, _key: str, _old: OrderRow | None, row: OrderRow) -> None:
         self.orders_of_pool.setdefault(row.pool, set()).add(row.order)
         if row.place:
             self.order_places.add((row.pool, row.based_on, row.place))
@@ -197,25 +204,41 @@ class State(Tables):
             self._occupy((row.node, row.lineage), need_of_grant(row), "", sign=1)
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
-        were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
-        for node in were - are:
-            self.apps_of_node[node].discard(key)
-        for node in are - were:
-            self.apps_of_node.setdefault(node, set()).add(key)
-        before = _occupancy(old) if old is not None else []
-        after = _occupancy(row)
-        if before != after:
-            for each in before:
-                self._occupy(*each, sign=-1)
-            for each in after:
-                self._occupy(*each, sign=1)
-        self._index_needs(key, old, row)
-        self._open_or_close(key, row)
-        self._reopen_dependants(key)
+        # Most events change neither where copies are nor what they take: those indexes are left alone then.
+        if old is None or old.node != row.node or old.standby is not row.standby:
+            were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
+            for node in were - are:
+                self.apps_of_node[node].discard(key)
+            for node in are - were:
+                self.apps_of_node.setdefault(node, set()).add(key)
+        held, holds = old is not None and holds_slot(old), holds_slot(row)
+        if (
+            held != holds
+            or old is None
+            or old.standby is not row.standby
+            or (
+                holds
+                and (
+                    old.node != row.node
+                    or old.lineage != row.lineage
+                    or placed_spec_of(old) is not placed_spec_of(row)
+                )
+            )
+        ):
+            before = _occupancy(old) if old is not None else []
+            after = _occupancy(row)
+            if before != after:
+                for each in before:
+                    self._occupy(*each, sign=-1)
+                for each in after:
+                    self._occupy(*each, sign=1)
+        if old is None or old.spec is not row.spec:
+            self._index_needs(key, old, row)
+        self._unsettled.add(key)
+        if key in self.dependants:
+            self._unsettled |= self.dependants[key]
 
     def _index_needs(self, key: str, old: AppRow | None, row: AppRow) -> None:
-        if old is not None and old.spec is row.spec:
-            return
         for service in needed_services(old.spec) if old is not None else ():
             self.dependants[service].discard(key)
             if not self.dependants[service]:
@@ -225,8 +248,7 @@ class State(Tables):
 
     def _reopen_dependants(self, service: str) -> None:
         """What a service can be waited for may have changed: those who wait are looked at, and nobody else."""
-        for app in self.dependants.get(service, ()):
-            self._open_or_close(app, self.apps[app])
+        self._unsettled.update(self.dependants.get(service, ()))
 
     def _occupy(self, home: Home, need: Need, group: str, *, sign: int) -> None:
         """Count room and copies of a group in (1) or out (-1)."""
@@ -255,14 +277,23 @@ class State(Tables):
 
     def _reopen_apps_of(self, node: str) -> None:
         for app in self.apps_of_node.get(node, ()):
-            self._open_or_close(app, self.apps[app])
+            self._unsettled.add(app)
             self._reopen_dependants(app)
 
-    def _open_or_close(self, key: str, row: AppRow) -> None:
-        if is_at_rest(self, row):
-            self.open_apps.discard(key)
-        else:
-            self.open_apps.add(key)
+    #: Type of a row -> the index over its table: found at once, where asking one type after the other costs most.
+    _INDEXES: ClassVar[dict[type, Callable[["State", str, Any, Any], None]]] = {
+        AppRow: _index_app,
+        NodeRow: _index_node,
+        OrderRow: _index_order,
+        DeviceRow: _index_device,
+        GrantRow: _index_grant,
+        SourceRow: _index_source,
+        CommandRow: _index_command,
+    }
+
+
+#: Types of rows that may ask for a time.
+_WITH_WAKES = frozenset(kind for kind in TABLES.values() if "wake" in kind.__struct_fields__)
 
 
 def is_hosted(state: State, app: AppRow) -> bool:
@@ -319,6 +350,8 @@ def unmet_needs(state: State, app: AppRow, *, leaving: Container[str] = ()) -> l
 
 def waiting_words(state: State, app: AppRow, *, leaving: Container[str] = ()) -> str:
     """What the app has to wait for before a copy may be placed; empty if for nothing."""
+    if not app.spec.needs_services:
+        return ""
     unmet = unmet_needs(state, app, leaving=leaving)
     known = (state.apps, state.sources)
     words = [each if any(each in rows for rows in known) else f"{each} (unknown)" for each in unmet]

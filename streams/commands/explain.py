@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
     from streams.travel.heartbeats import Heartbeats
+    from streams.travel.logs import TravelLog
 
 _COLOURS = {"proven": "green", "failed": "red"}
 
@@ -46,6 +47,7 @@ def explain(
     Examples:
       python cli.py explain 1234
       python cli.py explain 9f86d081884c7d659a2feaa0c55ad015 -o json
+      python cli.py explain 81 --file night.jsonl.zst
     """
     found = run(_explain(settings_of(bootstrap_servers, prefix), path, which))
     click.echo(to_json(found) if output == "json" else "\n".join(_text(found)))
@@ -54,19 +56,20 @@ def explain(
 async def _explain(settings: Settings, path: Path | None, which: str) -> dict[str, Any]:
     from streams.travel.explaining import explain_event, find_event
 
-    async with travel(settings, path) as (log, archive), heard(settings, path) as heartbeats:
+    async with travel(settings, path) as (log, archive), heard(settings, path, log) as heartbeats:
         with progress_bar("reading the log") as bar:
             entry = await find_event(log, which, bar)
             return await explain_event(log, archive, heartbeats, entry, bar)
 
 
 @contextlib.asynccontextmanager
-async def heard(settings: Settings, path: Path | None) -> AsyncIterator[Heartbeats]:
-    """The heartbeats of the platform; a log in a file has none."""
-    from streams.travel.heartbeats import HeldHeartbeats, open_heartbeats
+async def heard(settings: Settings, path: Path | None, log: TravelLog) -> AsyncIterator[Heartbeats]:
+    """The heartbeats of the platform, or those that a file holds beside its log."""
+    from streams.travel.file_heartbeats import open_file
+    from streams.travel.heartbeats import open_heartbeats
 
     if path is not None:
-        yield HeldHeartbeats()
+        yield await open_file(path, log)
         return
     async with open_heartbeats(settings) as heartbeats:
         yield heartbeats

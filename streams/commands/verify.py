@@ -146,6 +146,7 @@ def certificates(
     Examples:
       python cli.py verify certificates
       python cli.py verify certificates --from -1h -o json
+      python cli.py verify certificates --file night.jsonl.zst
     """
     proof = run(_certificates(settings_of(bootstrap_servers, prefix), path, start, end))
     if output == "json":
@@ -163,10 +164,14 @@ async def _certificates(
     settings: Settings, path: Path | None, start: int | datetime | None, end: int | datetime | None
 ) -> Proof:
     from streams.commands.explain import heard
+    from streams.travel.file_heartbeats import FileHeartbeats
     from streams.travel.logs import begin_at, end_at, open_log
     from streams.travel.proving import verify_certificates
 
-    async with open_log(settings, path) as log, heard(settings, path) as heartbeats:
+    async with open_log(settings, path) as log, heard(settings, path, log) as heartbeats:
         first, last = await begin_at(log, start), await end_at(log, end)
+        if isinstance(heartbeats, FileHeartbeats):
+            with progress_bar("looking up the heartbeats") as bar:
+                await heartbeats.foresee(log, first, last, bar)
         with progress_bar("checking the log") as bar:
             return await verify_certificates(log, heartbeats, start=first, end=last, progress=bar)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 import zstandard
 
-from streams.log_source import Entry, ProgressCallback, no_progress
+from streams.log_source import Entry, ProgressCallback, fold_entry, no_progress
 from streams.replaying import COUNTED, Change, RecordingState, step
 from streams.travel.logs import TravelLog
 from tables.fold import FOLD_VERSION
@@ -100,6 +100,13 @@ class Archive:
     async def state_at(self, end: int, progress: ProgressCallback = no_progress) -> RecordingState:
         """The state after the record before `end`, from the nearest snapshot on; chapters on the way are kept."""
         state = self._nearest(end)
+        if end < (state.offset + 1) // self.chapter * self.chapter + self.chapter:
+            # No chapter ends on the way, so nobody wants to know what each record changed.
+            async for entries in self._log.batches(state.offset + 1, end, progress):
+                for entry in entries:
+                    fold_entry(state, entry)
+                state.changes.clear()
+            return state
         async for _ in self.fold_on(state, end, progress):
             pass
         return state

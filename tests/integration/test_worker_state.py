@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import threading
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
 
+from cli import main
 from sdk.contract.codec import Recorded, encode_event
-from sdk.contract.events import PlannerStarted, SourceFellSilent, SourceReturned
+from sdk.contract.events import FoldHashed, PlannerStarted, SourceFellSilent, SourceReturned
 from sdk.contract.ids import derive_id
 from sdk.contract.requests import ChangePolicy
 from sdk.contract.topics import partition_of
+from streams.commands import FAILED
 from streams.local.rig import Rig
 from tests.integration.checks import check_end
 from tests.integration.conftest import CreateRig
@@ -24,6 +30,8 @@ ROUNDS = 10
 #: A few hundred events a second about so many sources, beside a few requests.
 SOURCES = [f"service-load-{number}" for number in range(50)]
 BURST_EVERY_S = 0.2
+#: Hashes that stand on the log at least after ten rounds of load: one every thousand events.
+HASHES_MIN = 2
 
 
 class Load:
@@ -161,3 +169,34 @@ def test_workers_killed_at_random_moments_under_load_leave_the_view_right(create
     on_log = {seen.said.id for seen in rig.events(since) if isinstance(seen.said, Recorded)}
     assert set(load.events) <= on_log
     check_end(rig, since, touched=[*WORKERS, *SOURCES])
+    _check_hashes(rig)
+
+
+def _check_hashes(rig: Rig) -> None:
+    """What leaders that were killed hashed every thousand events holds, and one hash that is forged does not."""
+    result, found = _verify_hashes(rig)
+    assert (result, found["wrong"]) == (0, [])
+    assert found["checked"] >= HASHES_MIN
+
+    honest = [
+        seen.said.event
+        for seen in rig.events(0)
+        if isinstance(seen.said, Recorded) and isinstance(seen.said.event, FoldHashed)
+    ][-1]
+    forged = replace(honest, hash=honest.hash[::-1])
+    value = encode_event(forged, event_id=derive_id("forged"), cause="", writer="nobody", at_ms=0)
+    [offset] = rig.log.put_many([(rig.topics.events, value, b"platform", 0)])
+
+    result, found = _verify_hashes(rig)
+    assert result == FAILED
+    assert [(wrong["offset"], wrong["as_of"], wrong["said"]) for wrong in found["wrong"]] == [
+        (offset, honest.as_of, forged.hash)
+    ]
+    assert found["wrong"][0]["folded"] == honest.hash
+
+
+def _verify_hashes(rig: Rig) -> tuple[int, Any]:
+    """Exit code and output of the command, which reads Kafka."""
+    where = ["--bootstrap-servers", rig.bootstrap, "--prefix", rig.prefix]
+    result = CliRunner().invoke(main, ["verify", "--hashes", "-o", "json", *where])
+    return result.exit_code, json.loads(result.stdout)
