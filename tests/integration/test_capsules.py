@@ -26,6 +26,8 @@ def night(create_rig: CreateRig) -> tuple[Rig, int]:
     rig = create_rig("night")
     rig.start(workers=1, nodes=2, slots=4)
     rig.run_apps(APPS)
+    # On a quick machine all of it is over in less than the second that one of the tests saves.
+    rig.wait_time(1.5)
     at = kill_agent(rig)
     for minded in rig.minded:
         minded.forsake()

@@ -174,8 +174,7 @@ def test_what_nobody_answers_is_shown_again_and_grows_louder(
 
     until(lambda: len(told("louder")) == 2 and len(told("again")) >= 2)
     assert [each["severity"] for each in told("louder")] == ["warning", "critical"]
-    row = rig.state().notifications["application-lift/lift"]
-    assert (row.severity, row.escalations) == ("critical", 2)
+    await_row(rig, "application-lift/lift", lambda row: (row.severity, row.escalations) == ("critical", 2))
     cli(rig, "ack", "lift", "lift", "--by", "ben")
     until(lambda: told("acknowledged"))
     repeats = [each["repeats"] for each in told("again")]
