@@ -1,1 +1,1 @@
-"""Programs that measure Watchkeep from outside, each printing the object of `bench.report`; see README.md."""
+"""Programs that measure Watchkeep from outside, each printing the object of `bench.results`; see README.md."""

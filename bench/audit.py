@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench.auditing.plan import count_kinds, plan_steps
 from bench.auditing.run import Audit, Audited
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Machine,

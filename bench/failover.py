@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bench.figures import find_false_facts, find_false_restarts
 from bench.load import Load, hold
 from bench.platforms import Platform, own_platform, running_platform
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Result,

@@ -28,7 +28,7 @@ from bench.fleets.judge import Verdicts, judge
 from bench.fleets.loader import Offered
 from bench.fleets.script import Outage, write_script
 from bench.fleets.watching import Look, Watched
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Figure,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from bench.report import VoidError
+from bench.results import VoidError
 
 #: Cores must have been this busy, or the load was none.
 BUSY_SHARE_MIN: Final = 0.95

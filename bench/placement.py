@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from bench.report import COULD_NOT, BenchError, Result, Target, make_figure, print_result, read_machine
+from bench.results import COULD_NOT, BenchError, Result, Target, make_figure, print_result, read_machine
 from bench.workloads import CAPACITY, Calm, make_state
 from sdk.contract.events import AppPlaced
 from tables.decide import decide

@@ -25,7 +25,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench.placement import place_all
 from bench.processes import cpu_s, resident_mib
-from bench.report import COULD_NOT, BenchError, Result, Target, make_figure, print_result, read_machine
+from bench.results import COULD_NOT, BenchError, Result, Target, make_figure, print_result, read_machine
 from sdk.contract.codec import DecodeError, decode_orders, encode_request
 from sdk.contract.events import AppPlaced
 from sdk.contract.heartbeats import PoolReport

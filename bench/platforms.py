@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bench.report import BenchError
+from bench.results import BenchError
 from sdk.contract.ids import pool_id
 from sdk.contract.topics import Topics
 from streams.local.rig import Rig, active_nodes

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from bench.long_log import LongLog
 from bench.recorded_day import Written, write_day
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Figure,

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from bench.figures import Copy, Stopped, first_beats_ms, over_limit_ms
 from bench.platforms import SLOTS, Platform
-from bench.report import BenchError
+from bench.results import BenchError
 from sdk.contract.events import SourceFellSilent
 from sdk.contract.requests import ConfigurePool
 from streams.local.rig import POOL, active_nodes, is_running

@@ -25,7 +25,7 @@ from kafka.admin import NewTopic
 from rich.console import Console
 
 from bench.calls import arithmetic, counting, share, timed_us
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Figure,

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.report import COULD_NOT, Figure, Result, Target, make_figure, print_result, read_machine
+from bench.results import COULD_NOT, Figure, Result, Target, make_figure, print_result, read_machine
 from tests.simulation.mutants import CAUGHT, MUTANTS
 from tests.simulation.parallel import Done, cores, replay_mutants, run_long, run_seeds
 

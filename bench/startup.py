@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench.processes import cpu_s, describe, pss_mib
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Result,

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     BenchError,
     Result,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self
 
-from bench.report import BenchError
+from bench.results import BenchError
 from streams.local.broker import LocalBroker
 from streams.local.ports import find_free_ports
 from streams.local.processes import MARK_ENV

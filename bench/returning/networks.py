@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from bench.auditing.cuts import Cuts, create_cut_broker
-from bench.report import BenchError
+from bench.results import BenchError
 from bench.returning.spaces import HUB_IP, Hub
 from streams.local.broker import LocalBroker
 from streams.local.child import ChildSpec

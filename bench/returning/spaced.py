@@ -21,7 +21,7 @@ from agents.entry import config_path, set_up_log
 from agents.provisioner import run_pool
 from agents.settings import NodeConfig, PoolConfig, read_config
 from agents.spawner import ROOT, starting_environment
-from bench.report import BenchError
+from bench.results import BenchError
 from bench.returning.spaces import HUB_ENV, make_space
 
 

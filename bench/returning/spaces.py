@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import msgspec
 
-from bench.report import BenchError
+from bench.results import BenchError
 
 #: Address of the bridge; the rest of the network is for nodes, each with its port as the last two bytes, which no two
 #: of a run have in common.

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.audit import make_result
 from bench.auditing.offered import Offered
 from bench.auditing.run import Audited
-from bench.report import Machine
+from bench.results import Machine
 from tests.simulation.log_rules import Finding
 
 _MACHINE = Machine(cores=2, memory_gib=24, python="3.11.7", kafka="4.1.1", load_before=0.1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import BenchError
+from bench.results import BenchError
 from bench.returning.spaces import HUB_IP, Hub, make_space
 
 PORT = 20_001

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bench.auditing.recorded import Heard
-from bench.report import Figure
+from bench.results import Figure
 from bench.returning.accepted import Acceptance
 from bench.returning.cells import CELLS, FAULTS, ISOLATIONS, POLICIES, Cell, Stated, state_cell
 from bench.returning.copies import Copy, Lives

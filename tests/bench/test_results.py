@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.report import (
+from bench.results import (
     COULD_NOT,
     RAN,
     BenchError,
