@@ -184,7 +184,8 @@ def test_a_broker_that_is_away_makes_values_stale_and_streams_wait(rig: Rig) -> 
     rows: list[Any] = []
     with (
         sensors.stream(3, app=APP) as points,
-        sensors.join([4, 5], tolerance_s=30, patience_s=5, app=APP) as joined,
+        # The time away is no patience (tests/sdk says so of each second); a producer that comes back late is.
+        sensors.join([4, 5], tolerance_s=60, patience_s=30, app=APP) as joined,
     ):
         readers = [
             threading.Thread(target=lambda: seen.extend(point.value for point in points)),

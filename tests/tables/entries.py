@@ -29,6 +29,10 @@ class FakeWitness:
         """Yes, or by chance unknown."""
         return e.Position(0, 2) if self._says("heard", node) else None
 
+    def knows(self, node: str) -> bool:
+        """Yes, or by chance not."""
+        return self._says("knows", node)
+
     def measured_load(self, node: str) -> Load | None:
         """What the test has set."""
         return self.loads.get(node)
