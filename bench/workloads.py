@@ -37,6 +37,10 @@ class Calm:
         """Everybody was heard."""
         return Position(0, 1)
 
+    def knows(self, node: str) -> bool:  # noqa: ARG002  # the same
+        """So it is known of everybody."""
+        return True
+
     def measured_load(self, node: str) -> Load | None:  # noqa: ARG002  # the same
         """None is known: what is measured here is what the strategies make of what is asked for."""
         return None

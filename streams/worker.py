@@ -1,6 +1,7 @@
 """`create_app(settings)`: the Faust application of one worker. Shell."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import faust
 from faust.transport.drivers import TRANSPORTS
+from faust.utils.terminal import SpinnerHandler
 from mode import Service
 
 from sdk.contract.topics import VIEW_TABLES, Topics
@@ -26,6 +28,8 @@ _PRODUCER_BUFFER_MAX = 20_000
 #: only then asks again: some hundred a second while the core has much to do. Its default of 1 MiB is thousands of
 #: requests, for which the events wait (20 s were seen in bench.planner); 64 KiB are about 200 records.
 _FETCH_BYTES = 64 << 10
+#: Rows wait so long for others, s: in a flood a request to the broker for every few of them costs more than they do.
+_LINGER_S = 0.005
 #: Records of a topic that Faust takes in before they are handled. At 80 % it stops asking for that topic, and the rest
 #: takes what two fetches have brought already: when that is full too it stands still. Events wait while requests are
 #: taken in, some hundred a second under load: with 65,536 a flood of 10,000 requests held them up for 30 s.
@@ -73,8 +77,18 @@ class _App(faust.App):
 
     def on_init_dependencies(self) -> list[Any]:
         """Start the core with the app: `@app.service` would wait for the first table recovery."""
+        _make_no_unseen_logs()
         # First of all: Faust's table manager sleeps a whole second when it starts, and what follows waits for it.
         return [_CoreService(self), *super().on_init_dependencies()]
+
+
+def _make_no_unseen_logs() -> None:
+    """Let no text be made of each record that is sent, unless it is shown.
+
+    For the sake of its spinner Faust has all loggers make everything: a tenth of the time in which rows are written.
+    """
+    shown = [each.level for each in logging.getLogger().handlers if not isinstance(each, SpinnerHandler)]
+    logging.getLogger("faust.topics").setLevel(min(shown, default=logging.NOTSET))
 
 
 def create_app(settings: Settings) -> faust.App:
@@ -106,7 +120,7 @@ def create_app(settings: Settings) -> faust.App:
         stream_buffer_maxsize=_STREAM_MAX,
         # A request that waits for leadership must not hold up the rebalance that decides who leads.
         stream_wait_empty=False,
-        producer_linger=0,
+        producer_linger=_LINGER_S,
         producer_request_timeout=60.0,
         web_enabled=False,
         web_bind="127.0.0.1",

@@ -77,7 +77,8 @@ from tables.needs import need_fault
 from tables.pauses import PLATFORM, check_pause
 from tables.pools import nodes_max
 from tables.refusal import RefusalError
-from tables.state import State, runs_once
+from tables.room import runs_once
+from tables.state import State
 
 
 def admit(state: State, asked: Asked) -> Event:

@@ -74,6 +74,8 @@ class Candidates:
         #: Node -> where the witness stood when it had heard it.
         self.heard: dict[str, Position] = {}
         self.loads: dict[str, Load | None] = {}
+        #: Whether the witness cannot say of some node if it heard it: that there is no room is not concluded then.
+        self.has_unknown = False
         for node, row in sorted(plan.state.nodes.items()):
             word = standing_fault(plan, row)
             fence = None if word else plan.witness.confirm_heard(node)
@@ -82,6 +84,7 @@ class Candidates:
                 self.loads[node] = plan.witness.measured_load(node)
             elif row.status == "active":
                 self.fell_out[word or "unheard"] += 1
+                self.has_unknown |= not word and not plan.witness.knows(node)
 
     def touch(self, node: str) -> None:
         """Note that room on a node has changed."""

@@ -10,7 +10,7 @@ Rules:
 """
 
 from sdk.contract.events import BrakeEngaged, BrakeReleased, Decision
-from tables.decide_apps import decide_apps, reserve_room, stranded_apps
+from tables.decide_apps import decide_apps, reserve_room, stranded_apps, wanted_apps
 from tables.decide_grants import decide_grants
 from tables.decide_nodes import decide_nodes, decide_orders, decide_pools
 from tables.decide_spares import decide_spares
@@ -30,9 +30,14 @@ def decide(state: State, witness: Witness, *, most: int | None = None) -> list[D
     decide_orders(plan)
     decide_spares(plan)
     decide_pools(plan)
-    reserve_room(plan, stranded_apps(plan))
+    if plan.is_full or plan.is_blind:
+        # Where an app may go is not known: to look through all that wait would only keep the witness from reading.
+        return plan.decisions[:most]
+    wanted = wanted_apps(plan)
+    stranded = stranded_apps(plan, wanted)
+    reserve_room(plan, stranded)
     decide_grants(plan)
-    decide_apps(plan)
+    decide_apps(plan, wanted, stranded)
     return plan.decisions[:most]
 
 

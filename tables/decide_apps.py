@@ -18,9 +18,9 @@ from tables.pauses import is_app_paused
 from tables.placement import Refusal, choose_node
 from tables.plan import Plan
 from tables.questions import may_replace
-from tables.room import NOTHING, need_of
+from tables.room import NOTHING, need_of, runs_once
 from tables.rows import AppRow
-from tables.state import is_hosted, runs_once, waiting_words
+from tables.state import is_hosted, waiting_words
 
 Reason = Literal["new", "failure", "node-down", "restart", "moved"]
 
@@ -28,10 +28,10 @@ Reason = Literal["new", "failure", "node-down", "restart", "moved"]
 _JITTER = 0.1
 
 
-def decide_apps(plan: Plan) -> None:
+def decide_apps(plan: Plan, wanted: list[AppRow], stranded: list[AppRow]) -> None:
     """Condemn copies that hang, judge failures, and place what ought to run and does not."""
-    moving = {row.app for row in stranded_apps(plan)}
-    for row in sorted(_wanted_apps(plan), key=lambda row: turn_of(plan, row, moves=row.app in moving)):
+    moving = {row.app for row in stranded}
+    for row in sorted(wanted, key=lambda row: turn_of(plan, row, moves=row.app in moving)):
         if plan.is_full:
             return
         if row.app in moving:
@@ -50,15 +50,15 @@ def turn_of(plan: Plan, row: AppRow, *, moves: bool) -> tuple[int, bool, bool, i
     return -priority, not needed, not moves, row.submitted_at_ms, row.app
 
 
-def _wanted_apps(plan: Plan) -> list[AppRow]:
+def wanted_apps(plan: Plan) -> list[AppRow]:
     """Apps that a decision may be due about, and that ought to run."""
     rows = (plan.state.apps[app] for app in plan.state.open_apps)
     return [row for row in rows if row.wanted and not row.gave_up]
 
 
-def stranded_apps(plan: Plan) -> list[AppRow]:
-    """Wanted apps whose copy sat on a node that is dead."""
-    return [row for row in _wanted_apps(plan) if _is_stranded(plan, row)]
+def stranded_apps(plan: Plan, wanted: list[AppRow]) -> list[AppRow]:
+    """Those whose copy sat on a node that is dead."""
+    return [row for row in wanted if _is_stranded(plan, row)]
 
 
 def _is_stranded(plan: Plan, row: AppRow) -> bool:
@@ -221,7 +221,7 @@ def _place(plan: Plan, row: AppRow, reason: Reason, *, only: str = "") -> bool:
     if isinstance(choice, Refusal) and not only:
         choice = choose_node(plan, row)
     if isinstance(choice, Refusal):
-        if not only:
+        if not only and not plan.candidates.has_unknown:
             _leave_pending(plan, row, choice)
         return False
     plan.place(row, choice.node)

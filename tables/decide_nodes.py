@@ -14,10 +14,11 @@ from tables.fold_nodes import is_empty
 from tables.fold_standing import is_surplus
 from tables.pauses import is_node_paused
 from tables.plan import Plan
-from tables.pools import nodes_in_pool, nodes_max, register_within_ms, spares_in_pool, stays
+from tables.pools import nodes_in_pool, nodes_max, register_within_ms, spares_in_pool
 from tables.questions import is_unreliable
 from tables.rows import AppRow, NodeRow, PoolRow
 from tables.state import State, is_hosted, is_order_open
+from tables.tally import stays
 
 #: A pool is refilled this long after a spare was taken even if apps have not started on it, ms of the log. Source: an
 #: app beats within a second or two of its start; five times that is no good sign.

@@ -37,9 +37,9 @@ from tables.fold_requests import remember, request_fault
 from tables.needs import need_fault
 from tables.pauses import is_app_paused
 from tables.questions import granted_room, may_replace, taken_on
-from tables.room import capacity_of, need_of, placed_spec_of
+from tables.room import capacity_of, need_of, placed_spec_of, runs_once
 from tables.rows import AppRow
-from tables.state import State, holds_slot, is_hosted, runs_once, waiting_words
+from tables.state import State, holds_slot, is_hosted, waiting_words
 
 if TYPE_CHECKING:
     from tables.fold import Meta

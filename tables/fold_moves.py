@@ -24,9 +24,9 @@ from sdk.contract.events import (
 from tables.fold_nodes import term_fault, wake_of
 from tables.fold_requests import remember, request_fault
 from tables.questions import has_standby_on, taken_on
-from tables.room import capacity_of, need_of
+from tables.room import capacity_of, need_of, runs_once
 from tables.rows import AppRow, NodeRow, Standby, Wake
-from tables.state import State, is_hosted, runs_once, wants_away
+from tables.state import State, is_hosted, wants_away
 
 if TYPE_CHECKING:
     from tables.fold import Meta

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from sdk.contract.events import Event, SpareRetired, SpareTaken
 from tables.fold_nodes import term_fault
 from tables.pauses import is_node_paused
-from tables.pools import is_takeable, nodes_in_pool, stays
+from tables.pools import is_takeable, nodes_in_pool
 from tables.state import State
+from tables.tally import stays
 
 if TYPE_CHECKING:
     from tables.fold import Meta

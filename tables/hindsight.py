@@ -21,7 +21,15 @@ from sdk.contract.events import (
     Position,
 )
 from tables.candidates import standing_fault, wish_fault
-from tables.decide_apps import has_its_turn, is_over, reserve_room, stranded_apps, successor_of, turn_of
+from tables.decide_apps import (
+    has_its_turn,
+    is_over,
+    reserve_room,
+    stranded_apps,
+    successor_of,
+    turn_of,
+    wanted_apps,
+)
 from tables.placement import Search
 from tables.plan import Plan
 from tables.room import Need, need_of
@@ -63,6 +71,10 @@ class Hindsight:
     def confirm_heard(self, node: str) -> Position | None:  # noqa: ARG002  # the same
         """The log does not say who was not."""
         return Position(0, 0)
+
+    def knows(self, node: str) -> bool:  # noqa: ARG002  # the same
+        """What the log does not say is taken for heard."""
+        return True
 
     def measured_load(self, node: str) -> Load | None:
         """What the placement cites."""
@@ -119,7 +131,7 @@ def _catch_up(plan: Plan, before: Iterable[Decision], app: AppRow) -> None:
             plan.leaving.add(decision.node)
         elif isinstance(decision, NodeQuarantined):
             plan.quarantining.add(decision.node)
-    moving = stranded_apps(plan)
+    moving = stranded_apps(plan, wanted_apps(plan))
     reserve_room(plan, moving)
     kept = {row.app: successor_of(plan, row) for row in moving if not is_over(row)}
     for decision in decisions:

@@ -1,5 +1,6 @@
 """What always holds of a state; the twin of the rules in the fold. Pure; used by tests, `verify` and the simulator."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from sdk.contract.policy import check_policy
@@ -12,6 +13,7 @@ from tables.questions import taken_on
 from tables.room import NOTHING, Need, capacity_of, need_of, need_of_grant, placed_spec_of
 from tables.rows import AppRow, GrantRow, NodeRow, OrderRow
 from tables.state import Key, State, holds_slot, is_at_rest, is_hosted, is_order_open, nodes_of
+from tables.tally import stays
 
 
 def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list[str]:
@@ -21,10 +23,11 @@ def check_invariants(state: State, touched: Iterable[Key] | None = None) -> list
     """
     if touched is None:
         keys = {(table, key) for table, key, _ in state.all_rows()}
-        return [*_check(state, keys), *_ports(state), *_room(state), *_rest(state)]
+        return [*_check(state, keys), *_ports(state), *_room(state), *_tally(state), *_rest(state)]
     keys = _widened(state, touched)
     room = _room(state) if any(table == "apps" for table, _ in keys) else ()
-    return [*_check(state, keys), *room, *_rest(state)]
+    tally = _tally(state) if any(table in ("nodes", "orders") for table, _ in keys) else ()
+    return [*_check(state, keys), *room, *tally, *_rest(state)]
 
 
 def _widened(state: State, touched: Iterable[Key]) -> set[Key]:
@@ -111,6 +114,19 @@ def _app_indexed(state: State, key: str, app: AppRow) -> Iterator[str]:
         yield f"app {key}: the index of open apps is wrong"
     if any(key not in state.dependants.get(service, ()) for service in needed_services(app.spec)):
         yield f"app {key}: missing in the index of who needs what"
+
+
+def _tally(state: State) -> list[str]:
+    """Nodes that come and that stay, counted anew."""
+    counts = Counter(
+        (row.pool, "coming", row.spare) for row in state.orders.values() if is_order_open(state, row)
+    )
+    counts.update(
+        (row.pool, "staying", row.spare)
+        for row in state.nodes.values()
+        if row.status == "active" and stays(row)
+    )
+    return ["the tally of nodes is wrong"] if counts != state.tally.counts else []
 
 
 def _room(state: State) -> list[str]:

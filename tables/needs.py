@@ -49,6 +49,8 @@ def need_fault(state: State, spec: AppSpec) -> str:
 
 def urgency(state: State, app: AppRow) -> tuple[int, bool]:
     """The highest priority among an app and those that need it, and whether any that ought to run does."""
+    if app.app not in state.dependants:
+        return app.spec.priority, False
     highest, seen, left = app.spec.priority, {app.app}, [app.app]
     while left:
         for name in state.dependants.get(left.pop(), ()):

@@ -28,14 +28,10 @@ def newest_unnamed(state: State, reporter: str) -> int:
     unnamed = 0
     for key in state.apps_of_node.get(reporter, ()):
         app = state.apps[key]
-        order = _app_order(row, app)
-        if (
-            app.lineage == row.lineage
-            and holds_slot(app)
-            and (order is None or order.generation != app.generation)
-        ):
+        named = _generation_on(row, app)
+        if app.lineage == row.lineage and holds_slot(app) and named != app.generation:
             unnamed = max(unnamed, app.generation)
-        if app.standby is not None and has_standby_on(app, row) and order is None:
+        if app.standby is not None and has_standby_on(app, row) and named is None:
             unnamed = max(unnamed, app.standby.generation)
     return unnamed
 
@@ -50,19 +46,32 @@ def _node_orders(state: State, row: NodeRow, topic_id: str) -> NodeOrders:
         as_of=state.offset,
         ended=row.status != "active",
         silence_limit_ms=state.policy.silence_limit_ms,
-        apps=[order for app in apps if (order := _app_order(row, state.apps[app])) is not None],
+        apps=[order for app in apps if (order := _app_order(state, row, state.apps[app])) is not None],
     )
 
 
-def _app_order(node: NodeRow, app: AppRow) -> AppOrder | None:
-    """What the node ought to run of an app: its copy in force, or the one that is made ready there."""
+def _generation_on(node: NodeRow, app: AppRow) -> int | None:
+    """Which copy of an app the node ought to run: the one in force, or the one that is made ready there."""
     if not app.wanted or app.restarting or node.draining or node.forced:
         return None
     if app.standby is not None and has_standby_on(app, node):
-        return _copy_order(app, app.standby.spec, app.standby.generation)
-    if app.lineage != node.lineage or not holds_slot(app):
+        return app.standby.generation
+    return app.generation if app.lineage == node.lineage and holds_slot(app) else None
+
+
+def _app_order(state: State, node: NodeRow, app: AppRow) -> AppOrder | None:
+    """What the node ought to run of an app; made once for each row, it is asked for whenever a neighbour changes."""
+    generation = _generation_on(node, app)
+    if generation is None:
         return None
-    return _copy_order(app, placed_spec_of(app), app.generation)
+    made = state.app_orders.get(app.app)
+    if made is not None and made[0] is app and made[1].generation == generation:
+        return made[1]
+    is_standby = app.standby is not None and generation == app.standby.generation
+    spec = app.standby.spec if app.standby is not None and is_standby else placed_spec_of(app)
+    order = _copy_order(app, spec, generation)
+    state.app_orders[app.app] = app, order
+    return order
 
 
 def _copy_order(app: AppRow, spec: AppSpec, generation: int) -> AppOrder:

@@ -70,6 +70,12 @@ class Plan:
             self.replacing.add((decision.replaces, decision.replaces_lineage))
 
     @property
+    def is_blind(self) -> bool:
+        """Whether there are nodes, and the witness cannot say of any if it heard it."""
+        active = [node for node, row in self.state.nodes.items() if row.status == "active"]
+        return bool(active) and not any(self.witness.knows(node) for node in active)
+
+    @property
     def is_full(self) -> bool:
         """Whether this call has decided as much as it was to decide at most."""
         return self._most is not None and len(self.decisions) >= self._most

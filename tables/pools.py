@@ -7,8 +7,9 @@
 
 from collections.abc import Iterator
 
-from tables.rows import NodeRow, OrderRow, PoolRow
+from tables.rows import NodeRow, PoolRow
 from tables.state import State
+from tables.tally import stays
 
 
 def nodes_max(state: State, pool: PoolRow) -> int:
@@ -21,31 +22,23 @@ def register_within_ms(state: State, pool: PoolRow) -> int:
     return pool.register_within_ms or state.policy.register_within_ms
 
 
-def _coming(state: State, pool: str) -> Iterator[OrderRow]:
-    return (row for row in (state.orders[str(order)] for order in state.open_orders) if row.pool == pool)
-
-
 def _living(state: State, pool: str) -> Iterator[NodeRow]:
     return (state.nodes[node] for node in state.live_nodes.get(pool, ()))
 
 
 def nodes_in_pool(state: State, pool: str, *, staying: bool = False) -> int:
     """Nodes of a pool that live or are being created; `staying` leaves out spares and who drains or is quarantined."""
+    counts = state.tally.counts
     if not staying:
-        return sum(1 for _ in _coming(state, pool)) + len(state.live_nodes.get(pool, ()))
-    coming = sum(not row.spare for row in _coming(state, pool))
-    return coming + sum(stays(row) and not row.spare for row in _living(state, pool))
+        return (
+            counts[pool, "coming", False] + counts[pool, "coming", True] + len(state.live_nodes.get(pool, ()))
+        )
+    return counts[pool, "coming", False] + counts[pool, "staying", False]
 
 
 def spares_in_pool(state: State, pool: str) -> int:
     """Spares of a pool that stand by or are being created."""
-    coming = sum(row.spare for row in _coming(state, pool))
-    return coming + sum(stays(row) and row.spare for row in _living(state, pool))
-
-
-def stays(node: NodeRow) -> bool:
-    """Whether an active node counts among those that its pool ought to have."""
-    return not (node.draining or node.quarantined)
+    return state.tally.counts[pool, "coming", True] + state.tally.counts[pool, "staying", True]
 
 
 def is_takeable(node: NodeRow) -> bool:

@@ -75,3 +75,8 @@ def capacity_of(node: NodeRow) -> Need:
 def placed_spec_of(app: AppRow) -> AppSpec:
     """The spec that the generation in force was placed with."""
     return app.placed_spec or app.spec
+
+
+def runs_once(app: AppRow) -> bool:
+    """Whether the copy in force is the only one that its spec asks for."""
+    return placed_spec_of(app).restart == "never"

@@ -9,11 +9,13 @@ Rules:
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, ClassVar
 
+from sdk.contract.orders import AppOrder
 from sdk.contract.specs import needed_services
 from tables.device_rows import CommandRow, DeviceRow
-from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of
+from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of, runs_once
 from tables.rows import TABLES, AppRow, GrantRow, NodeRow, OrderRow, Row, SourceRow
 from tables.tables import Tables
+from tables.tally import Tally
 
 Key = tuple[str, str]
 #: Tables whose rows are ever forgotten.
@@ -56,11 +58,15 @@ class State(Tables):
         self.dependants: dict[str, set[str]] = {}
         #: Nodes that a decision may be due about: silent, draining, failed before, gone in the eyes of their provider.
         self.open_nodes: set[str] = set()
+        #: How many nodes each pool has and awaits.
+        self.tally = Tally()
         #: Pool -> its nodes whose registration is in force; all the others are history.
         self.live_nodes: dict[str, set[str]] = {}
         #: Orders that may still bring a node.
         self.open_orders: set[int] = set()
         self.node_of_order: dict[int, str] = {}
+        #: App -> the order made of its row and the row: most neighbours have not changed when orders are asked for.
+        self.app_orders: dict[str, tuple[AppRow, AppOrder]] = {}
         self.orders_of_pool: dict[str, set[int]] = {}
         #: Pool, `based_on` and `place` of every order that names its place.
         self.order_places: set[tuple[str, int, int]] = set()
@@ -170,6 +176,8 @@ class State(Tables):
     def _index_node(self, key: str, _old: NodeRow | None, row: NodeRow) -> None:
         self.node_of_order[row.order] = key
         self.open_orders.discard(row.order)
+        self.tally.close(row.order)
+        self.tally.node(row)
         live = self.live_nodes.setdefault(row.pool, set())
         if row.status == "active":
             live.add(key)
@@ -185,10 +193,10 @@ class State(Tables):
         node = self.node_of_order.get(row.order)
         if node is not None:
             self._open_or_close_node(self.nodes[node])
-        elif is_order_open(self, row):
-            self.open_orders.add(row.order)
         else:
-            self.open_orders.discard(row.order)
+            is_open = is_order_open(self, row)
+            (self.open_orders.add if is_open else self.open_orders.discard)(row.order)
+            self.tally.order(row, is_open=is_open)
         dead = (row.replaces, row.replaces_lineage)
         if row.replaces:
             latest = self.orders.get(str(self.replacement.get(dead, row.order)))
@@ -356,11 +364,6 @@ def waiting_words(state: State, app: AppRow, *, leaving: Container[str] = ()) ->
     known = (state.apps, state.sources)
     words = [each if any(each in rows for rows in known) else f"{each} (unknown)" for each in unmet]
     return f"waits for {', '.join(words)}" if words else ""
-
-
-def runs_once(app: AppRow) -> bool:
-    """Whether the copy in force is the only one that its spec asks for."""
-    return placed_spec_of(app).restart == "never"
 
 
 def nodes_of(app: AppRow) -> set[str]:

@@ -174,6 +174,10 @@ class Watcher:
             return None
         return Position(partition, watch.next_offset - 1)
 
+    def knows(self, node: str) -> bool:
+        """Whether it has read the node's partition to its end."""
+        return self.is_fresh(partition_of(node))
+
     def measured_load(self, node: str) -> Load | None:
         """What the newest report in force says of the machine's load; None if it does not know."""
         watch = self.watches[partition_of(node)]

@@ -32,6 +32,9 @@ class Witness(Protocol):
     def confirm_heard(self, node: str) -> Position | None:
         """Where it stood, if the node was heard within the overdue limit."""
 
+    def knows(self, node: str) -> bool:
+        """Whether it can say at all if it heard the node."""
+
     def measured_load(self, node: str) -> Load | None:
         """What the node's newest report says of its machine; None if it says nothing, or none is known."""
 

@@ -60,6 +60,12 @@ _log = logging.getLogger(__name__)
 SWITCH_S = 0.001
 #: The loop turns at least this often, s: a follower writes a fact the leader left out after a turn or two.
 TURN_WITHIN_S = 0.1
+#: A turn that took longer, s, is followed by a pause of this share of it, at most so long, s. A tick that was sent and
+#: read back passes the loop half a dozen times; with a long turn between any two of these no partition was ever fresh,
+#: and a planner that sees nothing decides nothing.
+LONG_TURN_S = 0.020
+REST_SHARE = 0.3
+REST_MAX_S = 0.050
 #: State is saved this often, s. More loses nothing, it only makes the next start read more. Source: DESIGN 5.
 SAVE_EVERY_S = 1.0
 #: Beat of the worker itself, s. Source: DESIGN 13.
@@ -344,6 +350,9 @@ class Core:
             now_ms = monotonic.now_ms()
             self._turn(now_ms, now_ms - before_ms)
             before_ms = now_ms
+            took_s = (monotonic.now_ms() - now_ms) / 1000
+            if took_s > LONG_TURN_S:
+                await asyncio.sleep(min(took_s * REST_SHARE, REST_MAX_S))
 
     def _turn(self, now_ms: int, elapsed_ms: int) -> None:
         self._round.turn(now_ms, elapsed_ms, back_at_end=self._back_at_end)

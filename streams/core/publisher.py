@@ -59,6 +59,7 @@ class Publisher:
             self._dirty |= reporters_touched(self._state, self._changed)
             self._changed.clear()
         now_ms = monotonic.now_ms()
+        self._dirty.update(name for name, (_, at_ms) in self._flight.items() if now_ms - at_ms >= AGAIN_MS)
         for reporter in sorted(self._dirty):
             if self._settle(reporter, now_ms):
                 self._dirty.discard(reporter)
@@ -70,9 +71,13 @@ class Publisher:
             self._changed.clear()
 
     def _settle(self, reporter: str, now_ms: int) -> bool:
-        """Write the orders of `reporter` if they differ; whether nothing is left to do."""
+        """Write the orders of `reporter` if they differ; whether nothing is left to do until one of its rows changes.
+
+        What is on its way is looked at again when it was read back, or was not for too long.
+        """
         wanted = orders_for(self._state, reporter, topic_id=self._topic_id)
         if wanted is None:
+            self._flight.pop(reporter, None)
             return True
         standing = self._standing.get(reporter)
         needed = newest_unnamed(self._state, reporter)
@@ -84,13 +89,13 @@ class Publisher:
         flying = self._flight.get(reporter)
         is_flying = flying is not None and _same(flying[0], wanted) and flying[0].as_of >= needed
         if flying is not None and is_flying and now_ms - flying[1] < AGAIN_MS:
-            return False
+            return True
         self._flight[reporter] = (wanted, now_ms)
         put = self._appender.put(
             self._topic, reporter.encode(), encode_orders(wanted), partition=partition_of(reporter)
         )
         self._appender.later(put, lambda: self._try_soon(reporter))
-        return False
+        return True
 
     def _try_soon(self, reporter: str) -> None:
         """A write failed: again in a second, not in every turn."""

@@ -31,6 +31,10 @@ from tables.views import (
 
 #: A row that was not read back within this time is offered again, ms.
 AGAIN_MS = 8_000
+#: After a turn that offered so many rows the next one that offers any comes this much later, ms: a node's row changes
+#: with each of its apps, and in a flood it would be written dozens of times. Readers fold what the view does not cover.
+FLOOD_ROWS = 64
+FLOOD_EVERY_MS = 1_000
 #: Progress is written at most this often, ms: readers fold what it does not cover.
 PROGRESS_EVERY_MS = 200
 
@@ -72,6 +76,8 @@ class Viewing:
         self._odd: set[ViewKey] = set()
         self._owns = False
         self._compare_all = False
+        #: Before this time, after a flood, no rows are offered.
+        self._again_at_ms = 0
         #: What this owner wrote last and when, and what stands: an older record may have come late.
         self._progress = -1
         self._progress_at_ms = 0
@@ -84,6 +90,7 @@ class Viewing:
         self._flight.clear()
         self._odd.clear()
         self._progress = -1
+        self._again_at_ms = 0
         # Nothing is known of the rows that a former owner left.
         self._turned_at = -1
 
@@ -127,6 +134,8 @@ class Viewing:
 
     def turn(self, *, readers_at_end: bool) -> None:
         """Offer what changed or stands otherwise, and write progress; only the owner does."""
+        if self._owns and monotonic.now_ms() < self._again_at_ms:
+            return
         changed, keys = self._changed.copy(), set()
         self._changed.clear()
         if not self._owns or not readers_at_end:
@@ -150,28 +159,35 @@ class Viewing:
         keys |= {view for view, _ in lost}
         rows: dict[ViewKey, bytes | None] = {}
         for view in keys:
-            value = render(self._state, view)
+            value, content = self._render(view)
             standing = self._standing.get(view)
-            if _stands(standing, value):
+            if (None if standing is None else standing.content) == content:
                 self._flight.pop(view, None)
             elif standing is not None and standing.as_of > self._state.offset:
                 self._odd.add(view)
-            elif self._is_flying(view, now_ms, standing, value):
+            elif self._is_flying(view, now_ms, standing, content):
                 continue
             else:
                 rows[view] = value
                 before = self._flight.pop(view, None)
                 floor = before.floor if before is not None else self._turned_at
-                self._flight[view] = _Flight(self._state.offset, now_ms, floor, _hash_of(value))
+                self._flight[view] = _Flight(self._state.offset, now_ms, floor, content)
+        if len(rows) >= FLOOD_ROWS:
+            self._again_at_ms = now_ms + FLOOD_EVERY_MS
         self._handover.offer(rows, folded=self._state.offset)
 
-    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None, value: bytes | None) -> bool:
+    def _render(self, view: ViewKey) -> tuple[bytes | None, int | None]:
+        """The row as it ought to stand and the hash of its content; nothing of a row that is gone."""
+        value = render(self._state, view)
+        return value, None if value is None else hash(content_of(value)[1])
+
+    def _is_flying(self, view: ViewKey, now_ms: int, standing: Standing | None, content: int | None) -> bool:
         """Whether the row as it is now was offered and has not been read back yet.
 
         An older version that is read back meanwhile is no reason to offer the newer one again.
         """
         flight = self._flight.get(view)
-        if flight is None or flight.content != _hash_of(value) or now_ms - flight.at_ms >= AGAIN_MS:
+        if flight is None or flight.content != content or now_ms - flight.at_ms >= AGAIN_MS:
             return False
         return standing is None or standing.as_of < flight.as_of
 
@@ -193,13 +209,3 @@ class Viewing:
             await self._appender.put(topic, PROGRESS_KEY.encode(), value)
         except KafkaError:
             self._progress = -1
-
-
-def _hash_of(value: bytes | None) -> int | None:
-    return None if value is None else hash(content_of(value)[1])
-
-
-def _stands(standing: Standing | None, value: bytes | None) -> bool:
-    if value is None or standing is None:
-        return value is None and standing is None
-    return standing.content == hash(content_of(value)[1])

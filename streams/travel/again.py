@@ -73,6 +73,10 @@ class Again(Watcher):
         partition = partition_of(node)
         return super().confirm_heard(node) if partition in self.mine else Position(partition, 0)
 
+    def knows(self, node: str) -> bool:
+        """As live; the same."""
+        return partition_of(node) not in self.mine or super().knows(node)
+
     def _node_changed(self, key: str) -> None:
         row = self.state.nodes[key]
         watch = self.watches[row.partition]

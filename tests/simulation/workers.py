@@ -295,6 +295,7 @@ class Worker(Process):
             or self.inbox.is_busy
             or self.admission._unanswered.keys() - self.state.tables["requests"].keys()
             or self.publisher._dirty
+            or self.publisher._flight
             or not self.controls.is_settled
             or self.letters.pending
             or planning._paused_until_s * 1000 > self.mono_ms

@@ -7,6 +7,7 @@ import pytest
 from sdk.contract import events as e
 from sdk.contract.policy import Policy
 from sdk.contract.specs import AppSpec
+from tables.decide import decide
 from tables.placement import Choice, Refusal, choose_node
 from tables.plan import Plan
 from tables.room import Need
@@ -144,6 +145,27 @@ def test_node_that_nobody_heard_is_not_chosen() -> None:
     assert isinstance(choice, Choice)
     assert [score.node for score in choice.ranking] == [_node(2)]
     assert (choice.node, choice.fell_out) == (_node(2), {"unheard": 1})
+
+
+@pytest.mark.parametrize(
+    ("known", "decided"),
+    [({1, 2}, {"AppLeftPending"}), ({2}, set()), (set(), set())],
+)
+def test_that_there_is_no_room_is_concluded_only_by_who_knows(known: set[int], decided: set[str]) -> None:
+    """A witness that has not read as far as anybody can does not know that a node with room was not heard."""
+
+    class Behind(FakeWitness):
+        def confirm_heard(self, node: str) -> e.Position | None:
+            return None if node == _node(1) else super().confirm_heard(node)
+
+        def knows(self, node: str) -> bool:
+            return node in map(_node, known)
+
+    state = _state({1: 0, 2: 4})
+    assert fold_entry(
+        state, Entry(state.offset + 1, 2_000, e.AppSubmitted("r", AppSpec("application-new", ["run"])))
+    ).accepted
+    assert {type(event).__name__ for event in decide(state, Behind())} == decided
 
 
 def test_leaving_node_is_not_chosen() -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdk.contract.heartbeats import AppEntry, Beat, Heartbeat, Hello, Report, Tick
@@ -182,6 +182,7 @@ def test_broker_gaps_give_no_fact_about_the_living(
 
 
 @settings(max_examples=60)
+@example(flapping=([(8_001, 9_051), (19_051, 20_101), (30_101, 31_151)], []), died_ms=0)
 @given(flapping=_flapping(), died_ms=st.integers(0, 60_000))
 def test_the_dead_are_found_in_spite_of_gaps(
     flapping: tuple[list[tuple[int, int]], list[int]], died_ms: int
@@ -196,7 +197,8 @@ def test_the_dead_are_found_in_spite_of_gaps(
     ticks = [line for line in _ticks(until_ms) if _up(gaps, line[0])]
     watch = _watch([*lines, *ticks])
     verdict = watch.silent[NODE]
-    assert 10_000 < verdict.silent_ms <= 30_000 + 250
+    # A gap at the very end is a step of the clock, which counts as the largest one.
+    assert 10_000 < verdict.silent_ms <= 30_000 + POLICY.clock_step_max_ms
     assert verdict.postponed_ms <= 20_000
 
 
