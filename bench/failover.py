@@ -37,10 +37,12 @@ from streams.settings import Settings, load_settings
 TARGETS: Final = (
     Target("node_silence_over_limit_ms_max", 400),
     Target("node_silence_recovered_ms_p50", 700),
+    Target("node_silence_found_and_recovered_ms_p50", 11_000),
     Target("node_killed_recovered_ms_p50", 700),
     Target("app_killed_recovered_ms_p50", 400),
     Target("worker_and_node_over_limit_ms_max", 400),
     Target("worker_and_node_recovered_ms_p50", 5_000),
+    Target("broker_and_node_recovered_ms_p50", 10_000),
     Target("spare_node_killed_recovered_ms_p50", 400),
 )
 FALSE_FACTS: Final = Target("false_facts_count", 0, "facts")
@@ -53,6 +55,7 @@ SCENARIOS: Final = (
     "node_silence",
     "worker_and_node_silence",
     "worker_and_node_killed",
+    "broker_and_node_killed",
     "spare_node_killed",
 )
 LOAD_S: Final = 60.0

@@ -143,6 +143,7 @@ class Scenarios:
             "spare_node_killed": self._spare_node_killed,
             "worker_and_node_silence": self._worker_and_node_silence,
             "worker_and_node_killed": self._worker_and_node_killed,
+            "broker_and_node_killed": self._broker_and_node_killed,
         }
 
     def _app_killed(self) -> None:
@@ -182,7 +183,8 @@ class Scenarios:
         at_ms = _now_ms()
         self._rig.stop(victim.pid, group=True)
         fact = self._silence_of(victim, at_ms, "node_silence_over_limit_ms_max")
-        self._recovered(victim, at_ms, fact.append_ms, "node_silence")
+        healed_ms = self._recovered(victim, at_ms, fact.append_ms, "node_silence")
+        self._note("node_silence_found_and_recovered_ms_p50", healed_ms - at_ms)
 
     def _worker_and_node_silence(self) -> None:
         victim = self._pick_victim()
@@ -202,6 +204,17 @@ class Scenarios:
         self._rig.kill(victim.pid)
         self._note_killed(leader, at_ms)
         self._recovered(victim, at_ms, at_ms, "worker_and_node")
+
+    def _broker_and_node_killed(self) -> None:
+        broker = self._rig.broker
+        if broker is None:
+            raise FailedRound("the broker is somebody else's")
+        victim = self._pick_victim()
+        at_ms = _now_ms()
+        broker.kill()
+        self._rig.kill(victim.pid)
+        broker.start()
+        self._recovered(victim, at_ms, at_ms, "broker_and_node")
 
     # --- parts of rounds ----------------------------------------------------------------------------
 
@@ -284,7 +297,8 @@ class Scenarios:
         scenario: str,
         *,
         hosts_allowed: list[str] | None = None,
-    ) -> None:
+    ) -> int:
+        """When the last of its apps beat again, on the node that replaces it."""
         beats = self._healed(victim.copies, at_ms)
         state = self._rig.state()
         hosts = {state.apps[app].node for app in victim.copies}
@@ -297,6 +311,7 @@ class Scenarios:
             raise FailedRound(f"the apps of {victim.node} came back on {sorted(hosts)}, not on a spare")
         self._note(f"{scenario}_recovered_ms_p50", max(beats.values()) - from_ms)
         self.timed.append(Timed(scenario, at_ms, max(beats.values()), victim.node, list(victim.copies)))
+        return max(beats.values())
 
     def _healed(self, copies: dict[str, int], since_ms: int) -> dict[str, int]:
         """Wait until later generations of all apps run; append times of their first beats."""

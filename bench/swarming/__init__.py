@@ -1,0 +1,1 @@
+"""Docker Swarm next to which Watchkeep is measured."""
