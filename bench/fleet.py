@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +69,8 @@ _BROKER: Final = {
     "num.network.threads": "2",
 }
 
+#: Of the histogram of detection times.
+STEP_MS: Final = 50
 OVER: Final = ("over_limit_ms_p99", 500.0, 1_000.0)
 HELD: Final = Target("loop_block_ms_max", 50)
 
@@ -119,6 +122,8 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
                 "resident_before_mib": watched.resident_mib,
                 "cpu_us_per_record": _cpu_us(offered, watched),
             },
+            "size": {"sources": size.sources, "lone": size.lone},
+            "over_limit_histogram": _histogram(verdicts.over_limit_ms),
             "truth": {
                 "outages": len(offered.truths),
                 "found": len(verdicts.over_limit_ms),
@@ -250,6 +255,12 @@ def _cpu_us(offered: Offered, watched: Watched) -> float:
 
 def _hundredth(size: Size) -> Size:
     return Size(-(-size.nodes // 100), size.apps_per_node, -(-size.lone // 100))
+
+
+def _histogram(times_ms: Sequence[float]) -> dict[str, float]:
+    """Lower end of each step of `STEP_MS` -> how many times fell into it."""
+    counts = Counter(int(time_ms // STEP_MS) * STEP_MS for time_ms in times_ms)
+    return {str(low): float(count) for low, count in sorted(counts.items())}
 
 
 def _bytes_per_source(all_: tuple[Size, Watched], few: tuple[Size, Watched]) -> float:

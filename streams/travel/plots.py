@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import NamedTuple
 
+from streams.travel import svg
 from streams.travel.silences import Totals
 
 #: Size of a plot in the terminal, characters, and of an SVG, px: one that fits a page without scrolling.
@@ -58,26 +58,15 @@ def svg_plot(key: str, values: Sequence[int], totals: Sequence[Totals]) -> str:
         return round(x, 1), round(y, 1)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" font-family="sans-serif">',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        _path([place(low, highest), place(low, 0), place(max(values), 0)], "#333333"),
-        _text(_WIDTH / 2, _HEIGHT - 10, key),
-        _text(_MARGIN - 16, place(low, highest)[1] + 4, str(highest)),
-        _text(_MARGIN - 16, place(low, 0)[1] + 4, "0"),
+        svg.path([place(low, highest), place(low, 0), place(max(values), 0)], svg.INK),
+        svg.text(_WIDTH / 2, _HEIGHT - 10, key),
+        svg.text(_MARGIN - 16, place(low, highest)[1] + 4, str(highest)),
+        svg.text(_MARGIN - 16, place(low, 0)[1] + 4, "0"),
     ]
-    parts += [_text(place(value, 0)[0], _HEIGHT - _MARGIN + 18, str(value)) for value in values]
+    parts += [svg.text(place(value, 0)[0], _HEIGHT - _MARGIN + 18, str(value)) for value in values]
     for number, line in enumerate(LINES):
         points = [place(value, line.value(each)) for value, each in zip(values, totals, strict=True)]
-        parts.append(_path(points, line.colour))
-        parts += [f'<circle cx="{x}" cy="{y}" r="3" fill="{line.colour}"/>' for x, y in points]
-        parts.append(_text(_MARGIN + 70 + number * 150, 24, line.name, line.colour))
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
-    joined = " ".join(f"{x},{y}" for x, y in points)
-    return f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>'
-
-
-def _text(x: float, y: float, text: str, colour: str = "#333333") -> str:
-    return f'<text x="{x}" y="{y}" font-size="12" text-anchor="middle" fill="{colour}">{escape(text)}</text>'
+        parts.append(svg.path(points, line.colour))
+        parts += [svg.dot(x, y, line.colour) for x, y in points]
+        parts.append(svg.text(_MARGIN + 70 + number * 150, 24, line.name, line.colour))
+    return svg.document(_WIDTH, _HEIGHT, parts)

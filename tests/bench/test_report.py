@@ -1,0 +1,92 @@
+"""The page of figures: what is in it, and that it is what is kept makes."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from bench.report import main, pages_of, read_results
+from bench.reporting.plots import columns, plots_of
+from bench.results import Machine, Result, Target, encode_result, make_figure
+
+_ROOT = Path(__file__).resolve().parents[2]
+_MACHINE = Machine(2, 24, "3.11.7", "4.1.1", 0.25)
+
+
+def _result(bench: str, **detail: dict[str, float]) -> Result:
+    figures = [
+        make_figure(Target("digest_over_limit_ms_p99", 500), [612.5, 400.0]),
+        make_figure(Target("vs_faust_ratio", 80, "", "higher"), [95.0]),
+    ]
+    return Result(bench, _MACHINE, figures, notes=["a | b"], detail=detail)
+
+
+def test_the_page_says_what_was_reached_and_of_what_there_are_no_figures(tmp_path: Path) -> None:
+    """A row for each figure; what no file has is named."""
+    (tmp_path / "fleet.json").write_text(encode_result(_result("fleet")))
+    (tmp_path / "own.json").write_text(encode_result(Result("own", _MACHINE, void="nobody beat")))
+    pages = pages_of(read_results(tmp_path), tmp_path, tmp_path / "page.md")
+    page = pages[tmp_path / "page.md"]
+    assert "| `digest_over_limit_ms_p99` | 506.2 ms | 500 | **short** | 2 | 400 to 612.5 |" in page
+    assert "| `vs_faust_ratio` | 95 | 80 | reached | 1 | 95 to 95 |" in page
+    assert "The run is void: nobody beat" in page
+    assert "- a / b" in page
+    assert "No figures are kept of `fleet-lone.json`" in page
+
+
+def test_plots_are_made_of_what_there_is() -> None:
+    """A histogram of all fleets together, a bar for each of their sizes, and nothing without figures."""
+    fleets = {
+        "fleet": _result(
+            "fleet",
+            over_limit_histogram={"0": 2.0, "100": 1.0},
+            size={"sources": 1_000_000.0, "lone": 0.0},
+            watcher={"cpu_us_per_record": 27.0},
+        ),
+        "fleet-lone": _result(
+            "fleet",
+            over_limit_histogram={"100": 3.0},
+            size={"sources": 5_000.0, "lone": 5_000.0},
+            watcher={"cpu_us_per_record": 6.5},
+        ),
+    }
+    plots = plots_of(fleets)
+    assert set(plots) == {"detection-latency.svg", "cost-by-sources.svg"}
+    assert "highest column: 4" in plots["detection-latency.svg"]
+    assert plots["cost-by-sources.svg"].index("5,000 lone sources") < plots["cost-by-sources.svg"].index(
+        "1,000,000 sources in reports"
+    )
+    assert plots_of({}) == {}
+
+
+def test_an_empty_bucket_is_seen() -> None:
+    """Every step between the first and the last has its column."""
+    assert columns("t", {0: 1.0, 150: 1.0}, "ms", 50).count("<rect") == 1 + 4
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"figures": []}', b"\xff"])
+def test_what_is_no_result_ends_it_and_nothing_is_written(tmp_path: Path, content: bytes) -> None:
+    """One sentence that names the file."""
+    (tmp_path / "good.json").write_text(encode_result(_result("fleet")))
+    (tmp_path / "bad.json").write_bytes(content)
+    out = tmp_path / "page.md"
+    done = CliRunner().invoke(main, ["--figures", str(tmp_path), "--out", str(out)])
+    assert done.exit_code == 1
+    assert "bad.json is not what a bench prints with --json" in done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"good.json", "bad.json"}
+
+
+def test_the_page_that_is_kept_is_what_is_made_of_the_figures_that_are_kept() -> None:
+    """Nobody edits it by hand, and no figure is left out; no plot is left over either."""
+    figures, out = _ROOT / "docs" / "figures", _ROOT / "docs" / "performance.md"
+    pages = pages_of(read_results(figures), figures, out)
+    for path, words in pages.items():
+        assert path.read_text(encoding="utf-8") == words, f"{path}: run `python -m bench.report`"
+    assert set(figures.glob("*.svg")) <= pages.keys()
+
+
+def test_results_go_there_and_back() -> None:
+    """What a bench prints is what the report reads."""
+    result = _result("fleet", size={"sources": 1.0})
+    assert msgspec.json.decode(encode_result(result), type=Result) == result
