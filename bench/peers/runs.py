@@ -42,6 +42,8 @@ class Span(NamedTuple):
     #: From the first record to its state being committed; as `cpu_s` of a job that does not say.
     kept_cpu_s: float
     resident_mib: float
+    #: What of that came after the first record.
+    grown_mib: float
     #: What the job counted itself.
     rows: int
 
@@ -63,10 +65,7 @@ def run(job: Job, *, until: str = "last", within_s: float = RUN_WITHIN_S) -> Spa
         BenchError: it ended before, or took too long.
     """
     with started(job) as marks:
-        seen: list[Mark] = []
-        for mark in marks_until(job, marks, until=until, within_s=within_s):
-            seen.append(mark)
-    return span(seen)
+        return span(list(marks_until(job, marks, until=until, within_s=within_s)))
 
 
 def span(marks: Sequence[Mark]) -> Span:
@@ -94,6 +93,7 @@ def span(marks: Sequence[Mark]) -> Span:
         cpu_s=last.cpu_s - first.cpu_s,
         kept_cpu_s=kept.cpu_s - first.cpu_s,
         resident_mib=last.resident_mib,
+        grown_mib=last.resident_mib - first.resident_mib,
         rows=rows,
     )
 

@@ -59,7 +59,17 @@ def compile_job(folder: Path) -> None:
     compiler = next(path for path in own if path.name.startswith("ecj-"))
     shutil.rmtree(to, ignore_errors=True)
     path = ":".join(map(str, [*own, *ensure_jars(KAFKA)]))
-    argv = [str(java_path()), "-jar", str(compiler), "-source", "21", "-target", "21", "-proc:none", "-nowarn"]
+    argv = [
+        str(java_path()),
+        "-jar",
+        str(compiler),
+        "-source",
+        "21",
+        "-target",
+        "21",
+        "-proc:none",
+        "-nowarn",
+    ]
     done = subprocess.run([*argv, "-cp", path, "-d", str(to), str(_SOURCE)], capture_output=True, check=False)
     if done.returncode:
         raise BenchError(f"The job of Kafka Streams does not compile: {done.stderr.decode(errors='replace')}")

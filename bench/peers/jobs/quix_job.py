@@ -57,7 +57,7 @@ def mark_recovery() -> None:
         recover(manager)
         say(f"last {rows}")
 
-    RecoveryManager.do_recovery = marked  # type: ignore[method-assign]
+    RecoveryManager.do_recovery = marked
 
 
 def main() -> None:
