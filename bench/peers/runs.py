@@ -113,7 +113,8 @@ def started(job: Job) -> Iterator[Queue[Mark | None]]:
         assert process.stdin is not None
         assert process.stdout is not None
         marks: Queue[Mark | None] = Queue()
-        threading.Thread(target=_read, args=(process.pid, process.stdout, marks), daemon=True).start()
+        reading = threading.Thread(target=_read, args=(process.pid, process.stdout, marks), daemon=True)
+        reading.start()
         try:
             if job.order:
                 process.stdin.write(job.order + b"\n")
@@ -124,6 +125,9 @@ def started(job: Job) -> Iterator[Queue[Mark | None]]:
                 # Its own session, so its children too.
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            # Its standard output ended with it.
+            reading.join()
+            process.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
 
