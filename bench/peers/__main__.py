@@ -56,7 +56,7 @@ def measure(*, rounds: int, counts: Counts, say: Say) -> Result:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Each some 4 min.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Each some 6 min.")
 def main(*, as_json: bool, rounds: int) -> None:
     """Let Watchkeep and its peers do the same work on the same topics, and compare what it cost them.
 

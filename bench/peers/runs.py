@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -169,7 +170,7 @@ def _read(pid: int, out: IO[bytes], marks: Queue[Mark | None]) -> None:
 
 
 def _log_path(job: Job) -> Path:
-    return Path(os.environ.get("TMPDIR", "/tmp")) / f"watchkeep-peers-{os.getpid()}-{job.name}.log"  # noqa: S108
+    return Path(tempfile.gettempdir()) / f"watchkeep-peers-{os.getpid()}-{job.name}.log"
 
 
 @contextlib.contextmanager
