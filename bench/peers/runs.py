@@ -22,8 +22,8 @@ import psutil
 
 from bench.results import BenchError
 
-#: A job that takes longer is taken for stuck, s: the slowest needs 70 s on a machine that does nothing else.
-RUN_WITHIN_S: Final = 420.0
+#: A job that takes longer is taken for stuck, s: the slowest needs 30 s on a machine that does nothing else.
+RUN_WITHIN_S: Final = 300.0
 
 
 class Mark(NamedTuple):
