@@ -1,0 +1,1 @@
+"""Watchkeep's heartbeat plane next to what else counts beats on Kafka."""
