@@ -32,7 +32,7 @@ from tables.sameness import Copy, late_copies, pack_rest
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
 #: 5 min of reports, 11 of beats. With 8 these comparisons were a third of the whole, with 32 a tenth; with more an
 #: oversight among the rules of `quiet` would last longer.
-_LOOK_AGAIN = 128
+LOOK_AGAIN = 128
 
 
 class PartitionWatch:
@@ -57,7 +57,9 @@ class PartitionWatch:
         #: Reporters and lone sources of whom something is to be compared with the log.
         self.heard: set[str] = set()
         #: Those whose last comparison found nothing to say: while they go on as before they are not compared again.
-        self.quiet: set[str] = set()
+        #: With the session of whoever a beat of the same epoch changes nothing of but its time: who is not silent, is
+        #: waited for by now and is not bridged (`apply_stretch` in tables/beats.py goes by that).
+        self.quiet: dict[str, Session | None] = {}
         #: Those whose rows changed since their last record: the next one is compared too, before they may be quiet.
         self._stirred: set[str] = set()
         #: (app, generation) that is late -> offset of the last report in which its beat was fresh.
@@ -70,6 +72,11 @@ class PartitionWatch:
 
     # --- records ------------------------------------------------------------------------------------
 
+    @property
+    def waits_ahead(self) -> bool:
+        """Whether waiting for somebody begins at an offset that is still to come."""
+        return bool(self._ahead)
+
     def apply(self, offset: int, append_ms: int, record: Heartbeat | None, policy: Policy) -> None:
         """Apply one record in offset order; `record` is None for what could not be decoded."""
         if offset < self.next_offset:
@@ -81,8 +88,8 @@ class PartitionWatch:
         kind = type(record)
         if kind is Beat:
             assert isinstance(record, Beat)
-            if record.number % _LOOK_AGAIN == 0:
-                self.quiet.discard(record.source)
+            if record.number % LOOK_AGAIN == 0:
+                self.quiet.pop(record.source, None)
             self._beat(record.source, record.epoch, offset, policy)
             self._note_way(record)
         elif kind is Tick:
@@ -100,7 +107,7 @@ class PartitionWatch:
 
     def _greet(self, offset: int, hello: Hello, policy: Policy) -> None:
         self.hellos[hello.reporter] = Greeted(hello, offset, self.clock_ms)
-        self.quiet.discard(hello.reporter)
+        self.quiet.pop(hello.reporter, None)
         self.heard.add(hello.reporter)
         session = self.sessions.get(hello.reporter)
         if session is not None and session.claim == hello.claim:
@@ -128,12 +135,12 @@ class PartitionWatch:
         if known is not None and rest is not None and known.says_same(report, rest):
             # The bytes that are there already: so many are kept that replacing them would leave holes.
             rest = known.packed
-            if report.number % _LOOK_AGAIN == 0:
-                self.quiet.discard(report.reporter)
+            if report.number % LOOK_AGAIN == 0:
+                self.quiet.pop(report.reporter, None)
         else:
             late = late_copies(report, limit_ms)
             self._note_late(known, late)
-            self.quiet.discard(report.reporter)
+            self.quiet.pop(report.reporter, None)
         reported = keep(report, offset, self.clock_ms, late, rest)
         self.reports[report.reporter] = reported
         self._beat(report.reporter, report.registration, offset, policy)
@@ -145,10 +152,10 @@ class PartitionWatch:
             return
         if known is not None and known.is_meant_by(record):
             known.unchanged, known.unchanged_offset = record, offset
-            if record.number % _LOOK_AGAIN == 0:
-                self.quiet.discard(reporter)
+            if record.number % LOOK_AGAIN == 0:
+                self.quiet.pop(reporter, None)
         else:
-            self.quiet.discard(reporter)
+            self.quiet.pop(reporter, None)
             self._drop_report(reporter)
             self.unknown.add(reporter)
         self._beat(reporter, record.registration, offset, policy)
@@ -172,31 +179,44 @@ class PartitionWatch:
 
     def stir(self, source: str) -> None:
         """A row that a comparison of `source` goes by has changed: compare what it said, and what it says next."""
-        self.quiet.discard(source)
+        self.quiet.pop(source, None)
         self._stirred.add(source)
         self.heard.add(source)
 
     def compared(self, done: set[str]) -> None:
         """The log lacks nothing of what these said."""
         self.heard -= done
-        self.quiet |= done - self._stirred
+        for source in done - self._stirred:
+            self.quiet[source] = None
+            self._link(source)
+
+    def _link(self, source: str) -> None:
+        """Say with a quiet source whether a beat changes nothing of it but its time."""
+        if source in self.quiet:
+            session = self.sessions.get(source)
+            if session is not None and (
+                session.bridging is not None or source in self.silent or source in self._ahead
+            ):
+                session = None
+            self.quiet[source] = session
 
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
         if session is None:
             self.sessions[source] = Session(source, epoch, self.clock_ms, offset)
             self._ring.put(self.clock_ms + policy.silence_limit_ms, source)
+            self._link(source)
         elif epoch < session.epoch:
             return
         else:
             if epoch != session.epoch:
-                self.quiet.discard(source)
+                self.quiet.pop(source, None)
                 session.epoch = epoch
             session.last_ms, session.last_offset = self.clock_ms, offset
-            if self._ahead:
-                self._ahead.pop(source, None)
+            if self._ahead and self._ahead.pop(source, None) is not None:
+                self._link(source)
             if self.silent and self.silent.pop(source, None) is not None:
-                self.quiet.discard(source)
+                self.quiet.pop(source, None)
                 self._ring.put(self.clock_ms + session.limit_ms(policy), source)
         if source not in self.quiet:
             self._stirred.discard(source)
@@ -209,6 +229,7 @@ class PartitionWatch:
             if not beat.expectation:
                 return
             session.bridging = Bridging(beat.expectation, self.bridges.clock_ms)
+            self._link(beat.source)
         session.bridging.hear(beat, self.bridges.clock_ms)
 
     # --- silence ------------------------------------------------------------------------------------
@@ -231,6 +252,7 @@ class PartitionWatch:
         if begins >= self.next_offset:
             self._ahead[source] = begins
         self.silent.pop(source, None)
+        self._link(source)
         if not waiting:
             self._ring.put(self.clock_ms + policy.silence_limit_ms, source)
 
@@ -253,6 +275,7 @@ class PartitionWatch:
         self.sessions[source] = session
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
+        self._link(source)
         if waiting:
             self._queue_anew(session, policy)
         else:
@@ -274,12 +297,14 @@ class PartitionWatch:
         for source in [source for source, at in self._ahead.items() if at <= offset]:
             del self._ahead[source]
             self.sessions[source].last_ms = self.clock_ms
+            self._link(source)
 
     def forget(self, source: str, *, claim: str) -> None:
         """Stop waiting for a source whose epoch is over; a hello with another claim than its own is kept."""
         self.sessions.pop(source, None)
         self._ahead.pop(source, None)
         self.silent.pop(source, None)
+        self._link(source)
         self._drop_report(source)
         self.unknown.discard(source)
         greeted = self.hellos.get(source)
@@ -330,6 +355,7 @@ class PartitionWatch:
                 postponed_ms=due - session.last_ms - limit_ms,
                 limit_ms=limit_ms,
             )
+            self._link(source)
         for source in unvouched:
             # For the next tick, also if it is of the same moment: of two writers only one is a bridge.
             ring.put(self.clock_ms - 1, source)

@@ -33,7 +33,7 @@ from streams.core.appender import Appender
 from streams.core.core import SWITCH_S
 from streams.core.heartbeats import BATCH_MAX, Hearing
 from streams.core.letters import Letters
-from tables.rows import PolicyRow
+from tables.rows import ONLY, PolicyRow
 
 Way = Literal["watch", "raw", "confluent"]
 #: However long the filling took, its beginning is read and nobody in it is over the limit, ms.
@@ -105,10 +105,15 @@ class Gate(AIOKafkaConsumer):  # type: ignore[misc]  # has no types
         if self.is_open or partitions:
             return await super().getmany(*partitions, **how)
         if left := self.marks.before(self.offsets()):
-            return await super().getmany(*(TopicPartition(self.topic, at) for at in left), **how)
+            # Batch by batch: no further than there.
+            places = [TopicPartition(self.topic, at) for at in left]
+            return await super().getmany(*places, timeout_ms=1_000, max_records=1)
         while not self.may_begin():
             await asyncio.sleep(_WAIT_S)
         self.is_open = True
+        for at, offset in enumerate(self.offsets()):
+            # What was fetched ahead is fetched again: others pay for that too.
+            self.seek(TopicPartition(self.topic, at), offset)
         self.marks.begin(self.offsets())
         return await super().getmany(**how)
 

@@ -91,7 +91,8 @@ _decode_whole: Callable[[bytes], Any] = msgspec.json.Decoder(
     ]
 ).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_heartbeat = msgspec.json.Decoder(Heartbeat).decode
+#: `decode_heartbeat` for who reads a million and looks at the length, and at what is wrong, itself.
+read_heartbeat: Callable[[bytes], Heartbeat] = msgspec.json.Decoder(Heartbeat).decode
 _EVENT_DECODERS = {name: msgspec.json.Decoder(kind).decode for name, (kind, _) in EVENT_TYPES.items()}
 _EVENT_NAMES = {kind: name for name, (kind, _) in EVENT_TYPES.items()}
 _REQUEST_DECODERS = {name: msgspec.json.Decoder(kind).decode for name, kind in REQUEST_TYPES.items()}
@@ -100,6 +101,8 @@ _decode_node_orders = msgspec.json.Decoder(NodeOrders).decode
 _decode_pool_orders = msgspec.json.Decoder(PoolOrders).decode
 
 _FAULTS = (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError, OverflowError)
+#: What it raises for something that is none of ours, and what comes of a record without a value.
+HEARTBEAT_FAULTS = (*_FAULTS, DecodeError, TypeError)
 
 
 def rfc3339(at_ms: int) -> str:
@@ -180,7 +183,7 @@ def decode_heartbeat(value: bytes | None) -> Heartbeat:
     if len(value) > RECORD_BYTES_MAX:
         raise DecodeError(f"heartbeat of {len(value)} bytes, at most {RECORD_BYTES_MAX}")
     try:
-        record: Heartbeat = _decode_heartbeat(value)
+        record: Heartbeat = read_heartbeat(value)
     except _FAULTS as error:
         raise DecodeError(f"heartbeat: {error}") from None
     return record
