@@ -46,8 +46,8 @@ from streams.local.ports import find_free_ports
 from streams.settings import Settings
 from streams.topics import ensure_topics
 
-RATIO_1K: Final = Target("lone_vs_raw_ratio_1k", 0.7, "of a bare reader", "higher")
-RATIO_300K: Final = Target("lone_vs_raw_ratio_300k", 0.6, "of a bare reader", "higher")
+RATIO_1K: Final = Target("lone_vs_raw_ratio_1k", 0.7, "of a bare reader", "higher", digits=3)
+RATIO_300K: Final = Target("lone_vs_raw_ratio_300k", 0.6, "of a bare reader", "higher", digits=3)
 GROWTH: Final = Target("growth_ratio", 1.3, "times")
 WRITES: Final = Target("writes_per_beat", 0, "records", digits=6)
 

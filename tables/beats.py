@@ -46,7 +46,7 @@ def apply_stretch(
     """
     quiet, next_offset, clock_ms = watch.quiet.get, watch.next_offset, watch.clock_ms
     # Whoever waits ahead is looked at with each record; so is the first of another append time, for it moves the clock.
-    is_slow = watch.waits_ahead or append_ms is None or append_ms != watch.append_ms
+    is_slow = bool(watch.ahead) or append_ms is None or append_ms != watch.append_ms
     for record in records:
         offset = record.offset
         if offset < next_offset:
@@ -70,7 +70,7 @@ def apply_stretch(
         watch.next_offset = next_offset
         watch.apply(offset, record.timestamp, heartbeat, policy)
         next_offset, clock_ms = watch.next_offset, watch.clock_ms
-        is_slow = watch.waits_ahead or append_ms is None
+        is_slow = bool(watch.ahead) or append_ms is None
         if error is not None:
             return record, error
         if type(heartbeat) is Tick:

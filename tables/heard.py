@@ -8,7 +8,7 @@ import msgspec
 from sdk.contract.heartbeats import AppEntry, Hello, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import BridgeClock, Bridging
-from tables.sameness import Copy, pack_all, unpack
+from tables.sameness import Copy, late_copies, pack_all, unpack
 
 
 class Session(msgspec.Struct, gc=False):
@@ -100,6 +100,18 @@ class Reported(msgspec.Struct, gc=False):
     def is_meant_by(self, record: Unchanged) -> bool:
         """Whether "as before" means this report."""
         return self.offset == record.full and self.head.registration == record.registration and self.rests
+
+
+def find_late(
+    reports: dict[str, Reported], beats: dict[Copy, int], limit_ms: int
+) -> tuple[dict[str, Reported], dict[Copy, int]]:
+    """What was saved before `Reported.late` was: with it, and the last fresh beats of only those who are late."""
+    found = {
+        name: msgspec.structs.replace(it, late=late_copies(it.report, limit_ms))
+        for name, it in reports.items()
+    }
+    late = {copy for it in found.values() for copy in it.late}
+    return found, {copy: at for copy, at in beats.items() if copy in late}
 
 
 _NO_APPS: list[AppEntry] = []

@@ -20,13 +20,11 @@ What follows from rules 1 to 7 is written down record by record, without a thoug
 tests/tables/plain_silence.py; this is the same for a million sources.
 """
 
-import msgspec
-
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
 from tables.deadlines import Deadlines
-from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, find_late, keep
 from tables.sameness import Copy, late_copies, pack_rest
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
@@ -57,8 +55,7 @@ class PartitionWatch:
         #: Reporters and lone sources of whom something is to be compared with the log.
         self.heard: set[str] = set()
         #: Those whose last comparison found nothing to say: while they go on as before they are not compared again.
-        #: With the session of whoever a beat of the same epoch changes nothing of but its time: who is not silent, is
-        #: waited for by now and is not bridged (`apply_stretch` in tables/beats.py goes by that).
+        #: With the session of whoever a beat of its epoch changes nothing of but its time (tables/beats.py).
         self.quiet: dict[str, Session | None] = {}
         #: Those whose rows changed since their last record: the next one is compared too, before they may be quiet.
         self._stirred: set[str] = set()
@@ -68,14 +65,9 @@ class PartitionWatch:
         self.bridges = BridgeClock()
         self._ring = Deadlines()
         #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
-        self._ahead: dict[str, int] = {}
+        self.ahead: dict[str, int] = {}
 
     # --- records ------------------------------------------------------------------------------------
-
-    @property
-    def waits_ahead(self) -> bool:
-        """Whether waiting for somebody begins at an offset that is still to come."""
-        return bool(self._ahead)
 
     def apply(self, offset: int, append_ms: int, record: Heartbeat | None, policy: Policy) -> None:
         """Apply one record in offset order; `record` is None for what could not be decoded."""
@@ -83,17 +75,14 @@ class PartitionWatch:
             return
         self.next_offset = offset + 1
         self._advance(append_ms, policy)
-        if self._ahead:
+        if self.ahead:
             self._begin_waiting(offset)
-        kind = type(record)
-        if kind is Beat:
-            assert isinstance(record, Beat)
+        if type(record) is Beat:
             if record.number % LOOK_AGAIN == 0:
                 self.quiet.pop(record.source, None)
             self._beat(record.source, record.epoch, offset, policy)
             self._note_way(record)
-        elif kind is Tick:
-            assert isinstance(record, Tick)
+        elif type(record) is Tick:
             if record.bridged:
                 self.bridges.advance(self.clock_ms, self.cut_ms, policy)
             self._close_sessions(offset, record.bridged, policy)
@@ -187,18 +176,20 @@ class PartitionWatch:
         """The log lacks nothing of what these said."""
         self.heard -= done
         for source in done - self._stirred:
-            self.quiet[source] = None
-            self._link(source)
+            session = self.sessions.get(source)
+            # The name that is there already: another one for each of a million is memory to hold and to look through.
+            name = source if session is None else session.source
+            self.quiet[name] = self._resting(name)
 
     def _link(self, source: str) -> None:
-        """Say with a quiet source whether a beat changes nothing of it but its time."""
+        """Say with a source, if it is quiet, whether a beat changes nothing of it but its time."""
         if source in self.quiet:
-            session = self.sessions.get(source)
-            if session is not None and (
-                session.bridging is not None or source in self.silent or source in self._ahead
-            ):
-                session = None
-            self.quiet[source] = session
+            self.quiet[source] = self._resting(source)
+
+    def _resting(self, source: str) -> Session | None:
+        session = self.sessions.get(source)
+        rests = session is not None and session.bridging is None and source not in self.silent
+        return session if rests and source not in self.ahead else None
 
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
@@ -213,7 +204,7 @@ class PartitionWatch:
                 self.quiet.pop(source, None)
                 session.epoch = epoch
             session.last_ms, session.last_offset = self.clock_ms, offset
-            if self._ahead and self._ahead.pop(source, None) is not None:
+            if self.ahead and self.ahead.pop(source, None) is not None:
                 self._link(source)
             if self.silent and self.silent.pop(source, None) is not None:
                 self.quiet.pop(source, None)
@@ -250,7 +241,7 @@ class PartitionWatch:
             begins = max(begins, greeted.offset)
         self.sessions[source] = Session(source, epoch, self.clock_ms, begins, claim=claim)
         if begins >= self.next_offset:
-            self._ahead[source] = begins
+            self.ahead[source] = begins
         self.silent.pop(source, None)
         self._link(source)
         if not waiting:
@@ -273,7 +264,7 @@ class PartitionWatch:
         bridging = Bridging(expectation, self.bridges.clock_ms, waits=True, limit_ms=limit_ms)
         session = Session(source, 0, self.clock_ms, self.next_offset - 1, bridging)
         self.sessions[source] = session
-        self._ahead.pop(source, None)
+        self.ahead.pop(source, None)
         self.silent.pop(source, None)
         self._link(source)
         if waiting:
@@ -294,15 +285,15 @@ class PartitionWatch:
 
     def _begin_waiting(self, offset: int) -> None:
         """Start the time of those whose place has been reached."""
-        for source in [source for source, at in self._ahead.items() if at <= offset]:
-            del self._ahead[source]
+        for source in [source for source, at in self.ahead.items() if at <= offset]:
+            del self.ahead[source]
             self.sessions[source].last_ms = self.clock_ms
             self._link(source)
 
     def forget(self, source: str, *, claim: str) -> None:
         """Stop waiting for a source whose epoch is over; a hello with another claim than its own is kept."""
         self.sessions.pop(source, None)
-        self._ahead.pop(source, None)
+        self.ahead.pop(source, None)
         self.silent.pop(source, None)
         self._link(source)
         self._drop_report(source)
@@ -331,7 +322,7 @@ class PartitionWatch:
             session = self.sessions.get(source)
             if session is None or source in self.silent:
                 continue
-            begins_ms = self.clock_ms if source in self._ahead else session.last_ms
+            begins_ms = self.clock_ms if source in self.ahead else session.last_ms
             limit_ms = session.limit_ms(policy)
             due = self.deadline(begins_ms, limit_ms, policy.settling_ms, policy)
             if due >= self.clock_ms:
@@ -393,19 +384,15 @@ class PartitionWatch:
         watch.bridges = saved.bridges or watch.bridges
         watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
-        watch._ahead = {
+        watch.ahead = {
             session.source: session.last_offset
             for session in saved.sessions
             if session.last_offset >= saved.next_offset
         }
         if not saved.knows_late:
-            limit_ms = policy.silence_limit_ms
-            watch.reports = {
-                name: msgspec.structs.replace(it, late=late_copies(it.report, limit_ms))
-                for name, it in saved.reports.items()
-            }
-            late = {copy for it in watch.reports.values() for copy in it.late}
-            watch.app_beats = {copy: at for copy, at in watch.app_beats.items() if copy in late}
+            watch.reports, watch.app_beats = find_late(
+                saved.reports, watch.app_beats, policy.silence_limit_ms
+            )
         watch._ring = Deadlines(saved.clock_ms)
         for session in saved.sessions:
             if session.source not in watch.silent:

@@ -46,7 +46,7 @@ def _calm_ms(worker: "Worker") -> int:
             return 0
         # Nothing comes, and of what was read nothing is concluded; it is woken when it can read again.
         return min([LONG_MS, *_timers_in_ms(worker)])
-    if not watcher.is_fresh_everywhere() or any(watch._ahead for watch in watcher.watches.values()):
+    if not watcher.is_fresh_everywhere() or any(watch.ahead for watch in watcher.watches.values()):
         return 0
     return min(LONG_MS, *_changes_in_ms(worker), LONG_MS)
 

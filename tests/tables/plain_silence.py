@@ -36,7 +36,7 @@ class PlainWatch(PartitionWatch):
         self.bridges = BridgeClock()
         self._heap: list[tuple[int, str]] = []
         #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
-        self._ahead: dict[str, int] = {}
+        self.ahead: dict[str, int] = {}
 
     def stir(self, source: str) -> None:
         """Nobody is ever quiet here; what it said is compared with the row that changed."""
@@ -54,7 +54,7 @@ class PlainWatch(PartitionWatch):
             return
         self.next_offset = offset + 1
         self._advance(append_ms, policy)
-        if self._ahead:
+        if self.ahead:
             self._begin_waiting(offset)
         match record:
             case Tick():
@@ -138,7 +138,7 @@ class PlainWatch(PartitionWatch):
             return
         else:
             session.epoch, session.last_ms, session.last_offset = epoch, self.clock_ms, offset
-            self._ahead.pop(source, None)
+            self.ahead.pop(source, None)
             if self.silent.pop(source, None) is not None:
                 heapq.heappush(self._heap, (self.clock_ms + session.limit_ms(policy), source))
         self.heard.add(source)
@@ -170,7 +170,7 @@ class PlainWatch(PartitionWatch):
             begins = max(begins, greeted.offset)
         self.sessions[source] = Session(source, epoch, self.clock_ms, begins, claim=claim)
         if begins >= self.next_offset:
-            self._ahead[source] = begins
+            self.ahead[source] = begins
         self.silent.pop(source, None)
         if not waiting:
             heapq.heappush(self._heap, (self.clock_ms + policy.silence_limit_ms, source))
@@ -192,7 +192,7 @@ class PlainWatch(PartitionWatch):
         bridging = Bridging(expectation, self.bridges.clock_ms, waits=True, limit_ms=limit_ms)
         session = Session(source, 0, self.clock_ms, self.next_offset - 1, bridging)
         self.sessions[source] = session
-        self._ahead.pop(source, None)
+        self.ahead.pop(source, None)
         self.silent.pop(source, None)
         if waiting:
             self._queue_anew(session, policy)
@@ -216,14 +216,14 @@ class PlainWatch(PartitionWatch):
 
     def _begin_waiting(self, offset: int) -> None:
         """Start the time of those whose place has been reached."""
-        for source in [source for source, at in self._ahead.items() if at <= offset]:
-            del self._ahead[source]
+        for source in [source for source, at in self.ahead.items() if at <= offset]:
+            del self.ahead[source]
             self.sessions[source].last_ms = self.clock_ms
 
     def forget(self, source: str, *, claim: str) -> None:
         """Stop waiting for a source whose epoch is over; a hello with another claim than its own is kept."""
         self.sessions.pop(source, None)
-        self._ahead.pop(source, None)
+        self.ahead.pop(source, None)
         self.silent.pop(source, None)
         self._forget_report(source)
         self.unknown.discard(source)
@@ -258,7 +258,7 @@ class PlainWatch(PartitionWatch):
             session = self.sessions.get(source)
             if session is None or source in self.silent:
                 continue
-            begins_ms = self.clock_ms if source in self._ahead else session.last_ms
+            begins_ms = self.clock_ms if source in self.ahead else session.last_ms
             limit_ms = session.limit_ms(policy)
             due = self.deadline(begins_ms, limit_ms, policy.settling_ms, policy)
             if due >= self.clock_ms:
@@ -318,7 +318,7 @@ class PlainWatch(PartitionWatch):
         watch.bridges = saved.bridges or watch.bridges
         watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
-        watch._ahead = {
+        watch.ahead = {
             session.source: session.last_offset
             for session in saved.sessions
             if session.last_offset >= saved.next_offset
