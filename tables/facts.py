@@ -43,6 +43,8 @@ def find_facts(watcher: Watcher, *, topic_id: str, leads: bool) -> list[Fact]:
     Of very many, some are left to the next turn (`Watcher.slices`).
     """
     facts: list[Fact] = []
+    if not watcher.waiting.is_over:
+        watcher.waiting.go_on(watcher.policy)
     watcher.slices.begin()
     for watch in watcher.watches.values():
         if (watch.heard or watch.silent) and watcher.is_fresh(watch.partition):

@@ -8,8 +8,6 @@ Rules (DESIGN 7):
    everything appended before it is known.
 """
 
-from collections.abc import Iterator
-
 from sdk.contract.events import Band, NodeRegistered, Position
 from sdk.contract.heartbeats import AppEntry, Heartbeat, Hello, PoolReport, Report, Unchanged
 from sdk.contract.policy import Policy
@@ -19,6 +17,7 @@ from tables.overdue import Overdue
 from tables.silence import PartitionWatch
 from tables.slices import Slices
 from tables.state import State, nodes_of
+from tables.waiting import Waiting
 from tables.witness import Load
 
 #: A partition counts as read to its end if a tick of ours that we read back was sent at most this long ago.
@@ -39,6 +38,8 @@ class Watcher:
         self.fresh_at_ms: dict[int, int] = {}
         #: How much of what was heard a turn compares with the log.
         self.slices = Slices()
+        #: For whom waiting is still to begin.
+        self.waiting = Waiting(state, self.watches)
         self._overdue = Overdue(state, self.watches, self._heard_ms)
 
     # --- reading ------------------------------------------------------------------------------------
@@ -54,9 +55,8 @@ class Watcher:
 
     def caught_up(self, partition: int) -> None:
         """Begin to wait for everything the fold knows in a partition that was just read to its end."""
-        watch, policy = self.watches[partition], self.policy
-        for source, epoch, seen, claim in known_sources(self.state, partition):
-            watch.expect(source, epoch, seen=seen, policy=policy, claim=claim)
+        watch = self.watches[partition]
+        self.waiting.begin(partition, self.policy)
         bridged = self.state.bridged | self.state.judged
         followed = {source for source in bridged if partition_of(source) == partition}
         followed.update(name for name, session in watch.sessions.items() if session.bridging is not None)
@@ -291,16 +291,3 @@ def band_of(overdue: int, nodes: int, policy: Policy) -> Band:
     if overdue == nodes:
         return "all"
     return "most" if overdue * 100 > policy.brake_share_percent * nodes else "calm"
-
-
-def known_sources(state: State, partition: int) -> Iterator[tuple[str, int, int, str]]:
-    """(source, epoch, seen, claim) of everything in a partition that the fold takes for alive."""
-    for node, row in state.nodes.items():
-        if row.status == "active" and row.partition == partition:
-            yield node, row.registration, row.seen, row.claim
-    for name, pool in state.pools.items():
-        if pool.registration and pool.partition == partition:
-            yield name, pool.registration, pool.seen, pool.claim
-    for source, lone in state.sources.items():
-        if lone.partition == partition:
-            yield source, 0, lone.seen, ""
