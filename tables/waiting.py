@@ -11,9 +11,9 @@ from sdk.contract.policy import Policy
 from tables.silence import PartitionWatch
 from tables.state import State
 
-#: Lone sources that a turn looks at: 1.5 us each of those that are in a partition that was just read, so that they take
+#: Lone sources that a turn looks at: 3 us each of those that are in a partition that was just read, so that they take
 #: 15 ms. The loop may be held for 50, and comparing takes 12 in the same turn.
-LOOKS = 10_000
+LOOKS = 5_000
 
 
 class Waiting:

@@ -70,7 +70,8 @@ async def _fill(bootstrap: str, topic: str, compression: str | None) -> int:
 
 async def _read_plainly(bootstrap: str, at: TopicPartition, end: int) -> tuple[PlainWatch, list[Any]]:
     """What `getmany` gives, through the plain watch."""
-    reader, records = create_reader(bootstrap), []
+    reader = create_reader(bootstrap)
+    records: list[Any] = []
     await start_clients(reader)
     reader.assign([at])
     reader.seek(at, 0)
@@ -152,7 +153,8 @@ def test_record_of_a_batch_is_as_getmany_gives_it(kafka: LocalBroker, topics: To
         end = await _fill(kafka.bootstrap, topics.heartbeats, None)
         at = TopicPartition(topics.heartbeats, _PARTITION)
         _, records = await _read_plainly(kafka.bootstrap, at, end)
-        reader, found = create_reader(kafka.bootstrap), []
+        reader = create_reader(kafka.bootstrap)
+        found: list[Any] = []
         await start_clients(reader)
         reader.assign([at])
         reader.seek(at, 0)
