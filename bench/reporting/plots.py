@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from bench.results import Result
+from bench.results import Figure, Result
 from streams.travel import svg
 
 _WIDTH: Final = 720
@@ -15,17 +15,18 @@ _LEFT: Final = 300
 _MARGIN: Final = 48
 _OURS: Final = "#2471a3"
 _THEIRS: Final = "#d68910"
+_SHORT: Final = "#c0392b"
 _BUCKET_MS: Final = 50
+
+
+def is_asked(figure: Figure) -> bool:
+    """Whether anything is asked of it (`Target.reach`)."""
+    return bool(figure.reach) or figure.better == "lower"
 
 
 def plots_of(results: Mapping[str, Result]) -> dict[str, str]:
     """File name -> SVG of what can be drawn from these results."""
-    found = {
-        "detection-latency.svg": _latency(results),
-        "cost-by-sources.svg": _cost(results),
-        "recovery-next-to-swarm.svg": _recovery(results),
-        "cost-next-to-others.svg": _peers(results),
-    }
+    found = {name: draw(results) for name, draw in PLOTS.items()}
     return {name: drawn for name, drawn in found.items() if drawn}
 
 
@@ -63,6 +64,31 @@ def columns(title: str, counts: Mapping[int, float], unit: str, width: int) -> s
     return svg.document(_WIDTH, height, parts)
 
 
+def stacks(title: str, rows: Sequence[tuple[str, int, int]]) -> str:
+    """A row (name, first part, second part) as two bars end to end, on a linear scale."""
+    scale = (_WIDTH - _LEFT - 130) / max(first + second for _, first, second in rows)
+    parts = [svg.text(_WIDTH / 2, 20, title)]
+    for number, (name, first, second) in enumerate(rows):
+        y, begin = 36 + number * _ROW, float(_LEFT)
+        parts.append(svg.text(_LEFT - 8, y + 13, name, anchor="end"))
+        for count, colour in ((first, _OURS), (second, _SHORT)):
+            width = round(count * scale, 1)
+            if count:
+                parts.append(svg.bar(round(begin, 1), y, width, _ROW - 6, colour))
+            begin += width
+        parts.append(svg.text(round(begin + 6, 1), y + 13, f"{first} of {first + second}", anchor="start"))
+    return svg.document(_WIDTH, 48 + len(rows) * _ROW, parts)
+
+
+def _goals(results: Mapping[str, Result]) -> str:
+    rows = []
+    for name, result in results.items():
+        asked = [figure.is_reached for figure in result.figures or [] if is_asked(figure)]
+        if asked:
+            rows.append((name, sum(asked), len(asked) - sum(asked)))
+    return stacks("Figures that reach their goal (blue) and that fall short (red)", rows) if rows else ""
+
+
 def _latency(results: Mapping[str, Result]) -> str:
     counts: dict[int, float] = {}
     for name, result in results.items():
@@ -77,10 +103,15 @@ def _cost(results: Mapping[str, Result]) -> str:
     rows = []
     for name, result in results.items():
         sources = result.detail.get("size", {}).get("sources")
-        cost = result.detail.get("watcher", {}).get("cpu_us_per_record")
-        if name.startswith("fleet") and sources and cost:
+        cost = result.detail.get("watcher", {}).get("cpu_us_per_record", 0.0)
+        if name.startswith("fleet") and sources and cost > 0:
             kind = "lone sources" if result.detail["size"].get("lone") == sources else "sources in reports"
             rows.append((sources, f"{sources:,.0f} {kind}", cost))
+    if "watcher" in results:
+        costs = results["watcher"].detail.get("watch_cpu_us_per_record", {})
+        rows += [
+            (float(lone), f"{int(lone):,} lone sources, read at once", cost) for lone, cost in costs.items()
+        ]
     title = "CPU time of the watcher for each record it reads"
     return bars(title, [(words, cost, _OURS) for _, words, cost in sorted(rows)], "us") if rows else ""
 
@@ -106,3 +137,13 @@ def _peers(results: Mapping[str, Result]) -> str:
         if it.name.startswith("vs_") and it.value > 0
     ]
     return bars("CPU time of the same job over ours", rows, "times") if rows else ""
+
+
+#: Every plot that a report may have: file name -> what draws it, which gives nothing without figures.
+PLOTS: Final[Mapping[str, Callable[[Mapping[str, Result]], str]]] = {
+    "detection-latency.svg": _latency,
+    "cost-by-sources.svg": _cost,
+    "recovery-next-to-swarm.svg": _recovery,
+    "cost-next-to-others.svg": _peers,
+    "goals.svg": _goals,
+}
