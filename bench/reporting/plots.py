@@ -17,6 +17,8 @@ _OURS: Final = "#2471a3"
 _THEIRS: Final = "#d68910"
 _SHORT: Final = "#c0392b"
 _BUCKET_MS: Final = 50
+#: From here on a number is shown without its fraction.
+_WHOLE_FROM: Final = 1_000
 
 
 def is_asked(figure: Figure) -> bool:
@@ -35,13 +37,15 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]], unit: str) -> str:
     low = math.floor(math.log10(min(value for _, value, _ in rows)))
     high = math.log10(max(value for _, value, _ in rows))
     scale = (_WIDTH - _LEFT - 90) / max(0.1, high - low)
-    parts = [svg.text(_WIDTH / 2, 20, title)]
+    parts = [svg.text(_WIDTH / 2, 20, f"{title} (logarithmic)")]
     for number, (name, value, colour) in enumerate(rows):
         y = 36 + number * _ROW
         width = round(max(2.0, (math.log10(value) - low) * scale), 1)
         parts.append(svg.text(_LEFT - 8, y + 13, name, anchor="end"))
         parts.append(svg.bar(_LEFT, y, width, _ROW - 6, colour))
-        parts.append(svg.text(round(_LEFT + width + 6, 1), y + 13, f"{value:,.4g} {unit}", anchor="start"))
+        parts.append(
+            svg.text(round(_LEFT + width + 6, 1), y + 13, f"{_number(value)} {unit}", anchor="start")
+        )
     return svg.document(_WIDTH, 48 + len(rows) * _ROW, parts)
 
 
@@ -62,6 +66,10 @@ def columns(title: str, counts: Mapping[int, float], unit: str, width: int) -> s
     parts.append(svg.text(_WIDTH / 2, height - 8, unit))
     parts.append(svg.text(_MARGIN, 36, f"highest column: {highest:g}", anchor="start"))
     return svg.document(_WIDTH, height, parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.4g}"
 
 
 def stacks(title: str, rows: Sequence[tuple[str, int, int]]) -> str:
@@ -123,9 +131,8 @@ def _recovery(results: Mapping[str, Result]) -> str:
         if figure.name.endswith("recovered_ms_p50") and figure.value > 0:
             words = figure.name.removesuffix("_recovered_ms_p50").removesuffix("_found_and").replace("_", " ")
             theirs = words.startswith("swarm")
-            rows.append(
-                (words if theirs else f"Watchkeep, {words}", figure.value, _THEIRS if theirs else _OURS)
-            )
+            system = words.replace("swarm", "Swarm") if theirs else f"Watchkeep, {words}"
+            rows.append((system, figure.value, _THEIRS if theirs else _OURS))
     return bars("From a fault until all beat again", rows, "ms") if rows else ""
 
 
