@@ -10,7 +10,6 @@ from bench.report import main, pages_of, read_results, write_pages
 from bench.reporting.plots import columns, plots_of
 from bench.results import Machine, Result, Target, encode_result, make_figure
 
-_ROOT = Path(__file__).resolve().parents[2]
 _MACHINE = Machine(2, 24, "3.11.7", "4.1.1", 0.25)
 #: A result in form, with a bucket that has no number.
 _BAD_HISTOGRAM = encode_result(
@@ -137,15 +136,6 @@ def test_what_is_no_result_ends_it_and_nothing_is_written(tmp_path: Path, conten
     assert done.exit_code == 1
     assert "bad.json is not what a bench prints with --json" in done.output
     assert {path.name for path in tmp_path.iterdir()} == {"good.json", "bad.json"}
-
-
-def test_the_page_that_is_kept_is_what_is_made_of_the_figures_that_are_kept() -> None:
-    """Nobody edits it by hand, and no figure is left out; no plot is left over either."""
-    figures, out = _ROOT / "docs" / "figures", _ROOT / "docs" / "performance.md"
-    pages = pages_of(read_results(figures), figures, out)
-    for path, words in pages.items():
-        assert path.read_text(encoding="utf-8") == words, f"{path}: run `python -m bench.report`"
-    assert set(figures.glob("*.svg")) <= pages.keys()
 
 
 def test_results_go_there_and_back() -> None:
