@@ -101,10 +101,11 @@ def _latency(results: Mapping[str, Result]) -> str:
     counts: dict[int, float] = {}
     for name, result in results.items():
         if name.startswith("fleet"):
-            for low, count in result.detail.get("over_limit_histogram", {}).items():
-                counts[int(low)] = counts.get(int(low), 0) + count
+            for time_ms, count in result.detail.get("over_limit_histogram", {}).items():
+                low = int(time_ms) // _BUCKET_MS * _BUCKET_MS
+                counts[low] = counts.get(low, 0) + count
     title = "Silences found, by how much later than the limit of 10 s"
-    return columns(title, counts, f"ms, in steps of {_BUCKET_MS}", _BUCKET_MS) if counts else ""
+    return columns(title, counts, f"ms, in steps of {_BUCKET_MS}", _BUCKET_MS) if any(counts.values()) else ""
 
 
 def _cost(results: Mapping[str, Result]) -> str:
@@ -118,7 +119,9 @@ def _cost(results: Mapping[str, Result]) -> str:
     if "watcher" in results:
         costs = results["watcher"].detail.get("watch_cpu_us_per_record", {})
         rows += [
-            (float(lone), f"{int(lone):,} lone sources, read at once", cost) for lone, cost in costs.items()
+            (float(lone), f"{int(lone):,} lone sources, read at once", cost)
+            for lone, cost in costs.items()
+            if cost > 0
         ]
     title = "CPU time of the watcher for each record it reads"
     return bars(title, [(words, cost, _OURS) for _, words, cost in sorted(rows)], "us") if rows else ""

@@ -1,5 +1,6 @@
 """The page of figures: what is in it, and that it is what is kept makes."""
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import msgspec
@@ -56,6 +57,8 @@ def test_plots_are_made_of_what_there_is() -> None:
     }
     plots = plots_of(fleets)
     assert set(plots) == {"detection-latency.svg", "cost-by-sources.svg", "goals.svg"}
+    for drawn in plots.values():
+        assert ET.fromstring(drawn).tag.endswith("svg")  # noqa: S314  # our own plot
     assert "highest column: 4" in plots["detection-latency.svg"]
     assert plots["cost-by-sources.svg"].index("5,000 lone sources") < plots["cost-by-sources.svg"].index(
         "1,000,000 sources in reports"
@@ -119,6 +122,20 @@ def test_what_cannot_be_written_leaves_everything_as_it_was(tmp_path: Path) -> N
 
     assert (tmp_path / "own.svg").read_text() == "before"
     assert {path.name for path in tmp_path.iterdir()} == {"own.svg"}
+
+
+def test_what_is_nothing_is_not_drawn() -> None:
+    """No plot breaks on figures that are 0: a logarithm of it, or a share of it, says nothing."""
+    nothing = Result("peers", _MACHINE, [make_figure(Target("vs_faust_ratio", 0, "", "higher"), [0])])
+    silent = Result(
+        "fleet", _MACHINE, [], detail={"over_limit_histogram": {"0": 0.0}, "size": {"sources": 5.0}}
+    )
+    idle = Result("watcher", _MACHINE, [], detail={"watch_cpu_us_per_record": {"1000": 0.0}})
+    still = Result("swarm", _MACHINE, [make_figure(Target("node_killed_recovered_ms_p50", 700), [0])])
+
+    plots = plots_of({"peers": nothing, "fleet": silent, "watcher": idle, "swarm": still})
+
+    assert set(plots) == {"goals.svg"}
 
 
 def test_an_empty_bucket_is_seen() -> None:
