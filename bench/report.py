@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from bench.reporting.pages import page_of
-from bench.reporting.plots import plots_of
+from bench.reporting.plots import PLOTS, plots_of
 from bench.results import COULD_NOT, BenchError, Result
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -27,11 +27,24 @@ def read_results(folder: Path) -> dict[str, Result]:
     for path in sorted(folder.glob("*.json")):
         try:
             found[path.stem] = msgspec.json.decode(path.read_bytes(), type=Result)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            _check_numbers(found[path.stem])
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise BenchError(
                 f"{path} is not what a bench prints with --json ({error}); nothing is written."
             ) from None
     return found
+
+
+def _check_numbers(result: Result) -> None:
+    """What is drawn by its name must be a number.
+
+    Raises:
+        ValueError: it is none; one clause.
+    """
+    for part in ("over_limit_histogram", "watch_cpu_us_per_record"):
+        for name, value in result.detail.get(part, {}).items():
+            if not name.removeprefix("-").isdecimal() or value < 0:
+                raise ValueError(f"`{name}` of detail.{part} must be a whole number, and {value:g} 0 or more")
 
 
 def pages_of(results: Mapping[str, Result], folder: Path, out: Path) -> dict[Path, str]:
@@ -45,11 +58,23 @@ def pages_of(results: Mapping[str, Result], folder: Path, out: Path) -> dict[Pat
 
 
 def write_pages(pages: Mapping[Path, str]) -> None:
-    """Write each file whole or not at all."""
-    for path, words in pages.items():
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(words, encoding="utf-8")
-        part.replace(path)
+    """Write all files, each whole, or none if one of them cannot be written."""
+    parts = {path.with_name(f"{path.name}.part"): path for path in pages}
+    try:
+        for part, path in parts.items():
+            part.write_text(pages[path], encoding="utf-8")
+        for part, path in parts.items():
+            part.replace(path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def remove_plots(folder: Path, pages: Mapping[Path, str]) -> None:
+    """Take away the plots of an earlier report for which there are no figures any more."""
+    for name in PLOTS:
+        if folder / name not in pages:
+            (folder / name).unlink(missing_ok=True)
 
 
 @click.command()
@@ -76,6 +101,7 @@ def main(*, figures: Path, out: Path) -> None:
     try:
         pages = pages_of(read_results(figures), figures, out)
         write_pages(pages)
+        remove_plots(figures, pages)
     except (BenchError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(COULD_NOT)

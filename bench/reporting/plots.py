@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from bench.results import Result
+from bench.results import Figure, Result
 from streams.travel import svg
 
 _WIDTH: Final = 720
@@ -15,17 +15,20 @@ _LEFT: Final = 300
 _MARGIN: Final = 48
 _OURS: Final = "#2471a3"
 _THEIRS: Final = "#d68910"
+_SHORT: Final = "#c0392b"
 _BUCKET_MS: Final = 50
+#: From here on a number is shown without its fraction.
+_WHOLE_FROM: Final = 1_000
+
+
+def is_asked(figure: Figure) -> bool:
+    """Whether anything is asked of it (`Target.reach`)."""
+    return bool(figure.reach) or figure.better == "lower"
 
 
 def plots_of(results: Mapping[str, Result]) -> dict[str, str]:
     """File name -> SVG of what can be drawn from these results."""
-    found = {
-        "detection-latency.svg": _latency(results),
-        "cost-by-sources.svg": _cost(results),
-        "recovery-next-to-swarm.svg": _recovery(results),
-        "cost-next-to-others.svg": _peers(results),
-    }
+    found = {name: draw(results) for name, draw in PLOTS.items()}
     return {name: drawn for name, drawn in found.items() if drawn}
 
 
@@ -34,13 +37,15 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]], unit: str) -> str:
     low = math.floor(math.log10(min(value for _, value, _ in rows)))
     high = math.log10(max(value for _, value, _ in rows))
     scale = (_WIDTH - _LEFT - 90) / max(0.1, high - low)
-    parts = [svg.text(_WIDTH / 2, 20, title)]
+    parts = [svg.text(_WIDTH / 2, 20, f"{title} (logarithmic)")]
     for number, (name, value, colour) in enumerate(rows):
         y = 36 + number * _ROW
         width = round(max(2.0, (math.log10(value) - low) * scale), 1)
         parts.append(svg.text(_LEFT - 8, y + 13, name, anchor="end"))
         parts.append(svg.bar(_LEFT, y, width, _ROW - 6, colour))
-        parts.append(svg.text(round(_LEFT + width + 6, 1), y + 13, f"{value:,.4g} {unit}", anchor="start"))
+        parts.append(
+            svg.text(round(_LEFT + width + 6, 1), y + 13, f"{_number(value)} {unit}", anchor="start")
+        )
     return svg.document(_WIDTH, 48 + len(rows) * _ROW, parts)
 
 
@@ -63,24 +68,61 @@ def columns(title: str, counts: Mapping[int, float], unit: str, width: int) -> s
     return svg.document(_WIDTH, height, parts)
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.4g}"
+
+
+def stacks(title: str, rows: Sequence[tuple[str, int, int]]) -> str:
+    """A row (name, first part, second part) as two bars end to end, on a linear scale."""
+    scale = (_WIDTH - _LEFT - 130) / max(first + second for _, first, second in rows)
+    parts = [svg.text(_WIDTH / 2, 20, title)]
+    for number, (name, first, second) in enumerate(rows):
+        y, begin = 36 + number * _ROW, float(_LEFT)
+        parts.append(svg.text(_LEFT - 8, y + 13, name, anchor="end"))
+        for count, colour in ((first, _OURS), (second, _SHORT)):
+            width = round(count * scale, 1)
+            if count:
+                parts.append(svg.bar(round(begin, 1), y, width, _ROW - 6, colour))
+            begin += width
+        parts.append(svg.text(round(begin + 6, 1), y + 13, f"{first} of {first + second}", anchor="start"))
+    return svg.document(_WIDTH, 48 + len(rows) * _ROW, parts)
+
+
+def _goals(results: Mapping[str, Result]) -> str:
+    rows = []
+    for name, result in results.items():
+        asked = [figure.is_reached for figure in result.figures or [] if is_asked(figure)]
+        if asked:
+            rows.append((name, sum(asked), len(asked) - sum(asked)))
+    return stacks("Figures that reach their goal (blue) and that fall short (red)", rows) if rows else ""
+
+
 def _latency(results: Mapping[str, Result]) -> str:
     counts: dict[int, float] = {}
     for name, result in results.items():
         if name.startswith("fleet"):
-            for low, count in result.detail.get("over_limit_histogram", {}).items():
-                counts[int(low)] = counts.get(int(low), 0) + count
+            for time_ms, count in result.detail.get("over_limit_histogram", {}).items():
+                low = int(time_ms) // _BUCKET_MS * _BUCKET_MS
+                counts[low] = counts.get(low, 0) + count
     title = "Silences found, by how much later than the limit of 10 s"
-    return columns(title, counts, f"ms, in steps of {_BUCKET_MS}", _BUCKET_MS) if counts else ""
+    return columns(title, counts, f"ms, in steps of {_BUCKET_MS}", _BUCKET_MS) if any(counts.values()) else ""
 
 
 def _cost(results: Mapping[str, Result]) -> str:
     rows = []
     for name, result in results.items():
         sources = result.detail.get("size", {}).get("sources")
-        cost = result.detail.get("watcher", {}).get("cpu_us_per_record")
-        if name.startswith("fleet") and sources and cost:
+        cost = result.detail.get("watcher", {}).get("cpu_us_per_record", 0.0)
+        if name.startswith("fleet") and sources and cost > 0:
             kind = "lone sources" if result.detail["size"].get("lone") == sources else "sources in reports"
             rows.append((sources, f"{sources:,.0f} {kind}", cost))
+    if "watcher" in results:
+        costs = results["watcher"].detail.get("watch_cpu_us_per_record", {})
+        rows += [
+            (float(lone), f"{int(lone):,} lone sources, read at once", cost)
+            for lone, cost in costs.items()
+            if cost > 0
+        ]
     title = "CPU time of the watcher for each record it reads"
     return bars(title, [(words, cost, _OURS) for _, words, cost in sorted(rows)], "us") if rows else ""
 
@@ -92,9 +134,8 @@ def _recovery(results: Mapping[str, Result]) -> str:
         if figure.name.endswith("recovered_ms_p50") and figure.value > 0:
             words = figure.name.removesuffix("_recovered_ms_p50").removesuffix("_found_and").replace("_", " ")
             theirs = words.startswith("swarm")
-            rows.append(
-                (words if theirs else f"Watchkeep, {words}", figure.value, _THEIRS if theirs else _OURS)
-            )
+            system = words.replace("swarm", "Swarm") if theirs else f"Watchkeep, {words}"
+            rows.append((system, figure.value, _THEIRS if theirs else _OURS))
     return bars("From a fault until all beat again", rows, "ms") if rows else ""
 
 
@@ -106,3 +147,13 @@ def _peers(results: Mapping[str, Result]) -> str:
         if it.name.startswith("vs_") and it.value > 0
     ]
     return bars("CPU time of the same job over ours", rows, "times") if rows else ""
+
+
+#: Every plot that a report may have: file name -> what draws it, which gives nothing without figures.
+PLOTS: Final[Mapping[str, Callable[[Mapping[str, Result]], str]]] = {
+    "detection-latency.svg": _latency,
+    "cost-by-sources.svg": _cost,
+    "recovery-next-to-swarm.svg": _recovery,
+    "cost-next-to-others.svg": _peers,
+    "goals.svg": _goals,
+}

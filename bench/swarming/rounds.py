@@ -98,17 +98,19 @@ class Rounds:
 
     def begin(self) -> None:
         """Run the service."""
-        delay: dict[str, Any] = {} if self._delay_s is None else {"delay": round(self._delay_s * 1e9)}
-        python = "python3"
+        own: dict[str, Any] = {}
+        if self._delay_s is not None:
+            # Given at all, the policy's delay would be 0 where it is not named, and not Swarm's own.
+            own["restart_policy"] = RestartPolicy(condition="any", delay=round(self._delay_s * 1e9))
         self._swarm.manager.api.services.create(
             IMAGE,
-            command=[python, "-c", _PROGRAM, HUB_IP, str(self._beats.port), str(_BEAT_EVERY_S)],
+            command=["python3", "-c", _PROGRAM, HUB_IP, str(self._beats.port), str(_BEAT_EVERY_S)],
             name=_SERVICE,
             env=["TASK={{.Task.ID}}", "NODE={{.Node.Hostname}}"],
             networks=["host"],
             constraints=["node.role==worker"],
             mode=ServiceMode("replicated", REPLICAS),
-            restart_policy=RestartPolicy(condition="any", **delay),
+            **own,
         )
         self._settle()
 

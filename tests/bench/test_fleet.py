@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.fleet import STEP_MS, _histogram
 from bench.fleets.crowd import Size, app_name, create_state, generation_of, node_name, registration_of
 from bench.fleets.judge import GRACE_MS, Found, Truth, judge
 from bench.fleets.loader import Loader, Order
@@ -97,3 +98,12 @@ def test_return_that_nobody_tells_of_is_named() -> None:
 
     assert without.not_returned == ["node-a"]
     assert told.not_returned == []
+
+
+def test_histogram_counts_each_time_once_in_the_step_it_falls_into() -> None:
+    """Steps are named by their lower end, in order, also where somebody was found before the limit."""
+    counts = _histogram([0, 49.9, 50, 10, 1_234, -1])
+
+    assert counts == {"-50": 1.0, "0": 3.0, "50": 1.0, "1200": 1.0}
+    assert list(counts) == ["-50", "0", "50", "1200"]
+    assert all(int(low) % STEP_MS == 0 for low in counts)
