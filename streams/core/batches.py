@@ -15,7 +15,7 @@ from aiokafka.errors import CorruptRecordException
 
 
 def read_batches(reader: AIOKafkaConsumer) -> None:
-    """Let `getmany` of a reader that was started and has read nothing yet give batches for records.
+    """Let `getmany` of a reader give batches for records: one whose positions have just been sought, so it holds none.
 
     Each can be gone through once and has records with offset, timestamp and value; the first may begin with
     records before the position. `max_records` counts batches.
