@@ -53,6 +53,12 @@ class Counts(NamedTuple):
         return self.restored_faust if peer == "faust" else self.restored
 
 
+#: For a machine that others use at the same time.
+SHORT: Final = Counts(
+    faust=20_000, quix=100_000, bytewax=200_000, few=400_000, many=600_000, restored_faust=30_000
+)
+
+
 class Comparison:
     """One run of the bench, on a broker that is there."""
 
