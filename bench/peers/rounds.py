@@ -115,7 +115,8 @@ class Comparison:
 
     def _ours(self, prefix: str, sources: int, records: int, *, is_restore: bool = False) -> Sample:
         fleet = watching.Order(self._bootstrap, prefix, Size(0, 0, sources))
-        order = ours.Order(fleet, records, is_restore=is_restore)
+        folder = self._folder / f"state-{next(self._numbers)}"
+        order = ours.Order(fleet, records, str(folder), is_restore=is_restore)
         job = Job("ours", [sys.executable, "-m", "bench.peers.ours"], msgspec.json.encode(order))
         done = run(job)
         if done.rows != sources:
