@@ -17,7 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bench.peers import places
 from bench.peers.figures import make_detail, make_figures, make_notes
 from bench.peers.places import NAMES, PEERS
-from bench.peers.rounds import ORIGINAL_FEW, ORIGINAL_MANY, Comparison, Counts, Say, broker
+from bench.peers.rounds import ORIGINAL_FEW, ORIGINAL_MANY, SHORT, Comparison, Counts, Say, broker
 from bench.results import COULD_NOT, BenchError, Result, print_result, read_machine
 from streams.commands import CommandError
 
@@ -57,7 +57,10 @@ def measure(*, rounds: int, counts: Counts, say: Say) -> Result:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True, help="Each some 6 min.")
-def main(*, as_json: bool, rounds: int) -> None:
+@click.option(
+    "--short", is_flag=True, help="About half of the records, for a machine that does other things too."
+)
+def main(*, as_json: bool, rounds: int, short: bool) -> None:
     """Let Watchkeep and its peers do the same work on the same topics, and compare what it cost them.
 
     bench/peers/setup must have been run once.
@@ -70,7 +73,7 @@ def main(*, as_json: bool, rounds: int) -> None:
             task = progress.add_task("a Kafka starts", total=None)
             result = measure(
                 rounds=rounds,
-                counts=Counts(),
+                counts=SHORT if short else Counts(),
                 say=lambda what: progress.update(task, description=what),
             )
     except (BenchError, CommandError, RuntimeError) as error:

@@ -71,7 +71,7 @@ def make_figures(rounds: Rounds, *, original_services: int) -> list[Figure]:
         for pair in pairs:
             values = _values(rounds, pair, ratio)
             if values:
-                figures.append(make_figure(Target(pair.name, pair.reach, "", "higher"), values))
+                figures.append(make_figure(Target(pair.name, pair.reach, "", "higher", 3), values))
     slopes = [it["original"].span.grown_mib * _MIB / original_services for it in rounds if "original" in it]
     if slopes:
         figures.append(make_figure(ORIGINAL, slopes))

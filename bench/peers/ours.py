@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,8 @@ class Order(msgspec.Struct, frozen=True):
 
     fleet: watching.Order
     records: int
+    #: Where its RocksDB goes; whoever ordered removes it, because this process is killed.
+    folder: str
     #: For a restore: it begins where reading begins, and is done when the last record was read.
     is_restore: bool = False
 
@@ -105,8 +106,7 @@ def main() -> None:
     """Obey the order in the first line on standard input."""
     sys.setswitchinterval(SWITCH_S)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
-    with tempfile.TemporaryDirectory(prefix="watchkeep-bench-") as folder:
-        asyncio.run(Ours(order, Path(folder)).run_until_killed())
+    asyncio.run(Ours(order, Path(order.folder)).run_until_killed())
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ class Counts(NamedTuple):
         return self.restored_faust if peer == "faust" else self.restored
 
 
+#: For a machine that others use at the same time.
+SHORT: Final = Counts(
+    faust=20_000, quix=100_000, bytewax=200_000, few=400_000, many=600_000, restored_faust=30_000
+)
+
+
 class Comparison:
     """One run of the bench, on a broker that is there."""
 
@@ -109,7 +115,8 @@ class Comparison:
 
     def _ours(self, prefix: str, sources: int, records: int, *, is_restore: bool = False) -> Sample:
         fleet = watching.Order(self._bootstrap, prefix, Size(0, 0, sources))
-        order = ours.Order(fleet, records, is_restore=is_restore)
+        folder = self._folder / f"state-{next(self._numbers)}"
+        order = ours.Order(fleet, records, str(folder), is_restore=is_restore)
         job = Job("ours", [sys.executable, "-m", "bench.peers.ours"], msgspec.json.encode(order))
         done = run(job)
         if done.rows != sources:

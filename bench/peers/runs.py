@@ -176,9 +176,11 @@ def _log_path(job: Job) -> Path:
 @contextlib.contextmanager
 def _log_of(job: Job) -> Iterator[IO[bytes]]:
     path = _log_path(job)
-    with path.open("wb") as log:
-        yield log
-    path.unlink(missing_ok=True)
+    try:
+        with path.open("wb") as log:
+            yield log
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _last_words(job: Job) -> str:
