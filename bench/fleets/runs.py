@@ -14,10 +14,12 @@ from typing import Final
 
 import msgspec
 
+from agents.state import REPORT_EVERY_MS
 from bench.fleets import loader, watching
-from bench.fleets.loader import Offered
+from bench.fleets.crowd import Size
+from bench.fleets.loader import LONE_EVERY_MS, Offered
 from bench.fleets.watching import Fresh, Watched
-from bench.results import BenchError
+from bench.results import BenchError, VoidError
 from streams.local.broker import LocalBroker
 from streams.local.ports import find_free_ports
 
@@ -25,6 +27,10 @@ from streams.local.ports import find_free_ports
 MADE_WITHIN_S: Final = 240.0
 #: A watcher has said what it found this long after its end was asked for, s.
 _ENDS_WITHIN_S: Final = 60.0
+#: Share of the records of such a fleet that must have been written. The scripts' outages take one in a hundred.
+OFFERED_MIN: Final = 0.95
+#: With a beat every 5 s, at 10 % jitter, a record later than this makes a source silent that lives: 10 - 5.5 s.
+LATE_MS_MAX: Final = 4_500
 #: The broker of a bench that holds records for as long as it runs, but no more than this of each partition.
 BROKER: Final = {
     "log.segment.bytes": str(64 << 20),
@@ -135,22 +141,30 @@ class LoaderProcess:
     """One `bench.fleets.loader` at work."""
 
     def __init__(self, order: loader.Order) -> None:
-        self._order = order
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.fleets.loader"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "bench.fleets.loader"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(msgspec.json.encode(order))
+        self._process.stdin.write(msgspec.json.encode(msgspec.structs.replace(order, is_told=True)))
         self._process.stdin.close()
 
-    def check(self) -> None:
-        """Whether it is still at work.
+    def wait_begun(self) -> float:
+        """Wait until it beats; since when, monotonic s."""
+        assert self._process.stderr is not None
+        last = ""
+        for line in self._process.stderr:
+            if line == b"beats\n":
+                return time.monotonic()
+            last = line.decode().strip() or last
+        raise BenchError(f"The loader ended and said: {last}")
 
-        Raises:
-            BenchError: It has ended.
-        """
-        if self._process.poll() is not None:
-            raise BenchError(f"The loader ended with code {self._process.returncode} before its time.")
+    def end(self) -> Offered:
+        """Let it end before its time."""
+        self._process.terminate()
+        return self.wait()
 
     def kill(self) -> None:
         """End it; what it knew is lost."""
@@ -164,6 +178,22 @@ class LoaderProcess:
         if code := self._process.wait():
             raise BenchError(f"The loader ended with code {code}.")
         return msgspec.json.decode(out, type=Offered)
+
+
+def check_offered(size: Size, offered: Offered) -> None:
+    """Whether the fleet beat as such a fleet does.
+
+    Raises:
+        VoidError: It wrote less than that, or so late that what lives was silent.
+    """
+    length_s = (offered.end_ms - offered.began_ms) / 1000
+    asked = length_s * (size.nodes * 1000 / REPORT_EVERY_MS + size.lone * 1000 / LONE_EVERY_MS)
+    if offered.records < OFFERED_MIN * asked:
+        raise VoidError(
+            f"The loader wrote only {offered.records / asked:.1%} of the records of such a fleet."
+        )
+    if offered.late_ms_max > LATE_MS_MAX:
+        raise VoidError(f"A record was acknowledged {offered.late_ms_max} ms after its time.")
 
 
 @contextlib.contextmanager
