@@ -41,7 +41,7 @@ from sdk.contract.topics import WIDE_PARTITIONS, partition_of
 from streams.commands import CommandError
 from streams.settings import Settings
 from streams.topics import ensure_topics
-from tables.shares import partitions_of, watchers_of
+from tables.shares import share_out
 
 _WATCHERS: Final = 4
 _COPIES: Final = 2
@@ -62,8 +62,9 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
     machine = read_machine(kafka=Settings().kafka_version)
     outages = write_script(size, duration_ms=duration_ms, seed=seed)
     workers = [f"worker/shared/{number}" for number in range(1, _WATCHERS + 1)]
-    shares = {worker: partitions_of(worker, workers, copies=_COPIES) for worker in workers}
-    dead = _whom_to_kill(workers)
+    shares = share_out(workers, copies=_COPIES)
+    # Who watches most.
+    dead = max(workers, key=lambda worker: len(shares[worker]))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="watchkeep-bench-")))
         bootstrap = stack.enter_context(run_broker(folder))
@@ -148,11 +149,6 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
     )
 
 
-def _whom_to_kill(workers: list[str]) -> str:
-    """The worker that watches most."""
-    return max(workers, key=lambda worker: len(partitions_of(worker, workers, copies=_COPIES)))
-
-
 def over_after(
     truths: list[Truth], found: list[Found], verdicts: Verdicts, *, from_ms: int, limit_ms: int
 ) -> dict[str, int]:
@@ -185,17 +181,12 @@ def _notes(
     size: Size, offered: Offered, verdicts: Verdicts, dead: str, shares: dict[str, list[int]]
 ) -> list[str]:
     length_s = (offered.end_ms - offered.began_ms) / 1000
-    left = {
-        at: [worker for worker in watchers_of(at, list(shares), copies=_COPIES) if worker != dead]
-        for at in range(WIDE_PARTITIONS)
-    }
-    alone = sum(len(workers) == 1 for workers in left.values())
     notes = [
         (
             f"{size.nodes} nodes with {size.apps_per_node} apps each and {size.lone} lone sources, {length_s:.0f} s, "
             f"{offered.records} records; {_WATCHERS} watchers, each partition watched by {_COPIES}."
         ),
-        f"{dead}, which led, was killed in the middle; {alone} of {WIDE_PARTITIONS} partitions had one watcher left.",
+        f"{dead}, which led, was killed; {len(shares[dead])} of {WIDE_PARTITIONS} partitions had one watcher left.",
     ]
     notes += [
         f"{what}: {', '.join(names[:5])}"

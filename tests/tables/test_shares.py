@@ -1,40 +1,33 @@
-"""Who watches which partitions: all are watched by enough, and a death moves little."""
+"""Who watches which partitions: all are watched by enough, nobody by too many, and a death moves little."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.contract.topics import WIDE_PARTITIONS
-from tables.shares import partitions_of, watchers_of
+from tables.shares import SLACK, share_out
 
 WORKERS = st.sets(st.text("abcdef-/0123456789", min_size=1, max_size=8), max_size=8)
 COPIES = st.integers(2, 4)
 
 
+def _watching(shares: dict[str, list[int]], partition: int) -> set[str]:
+    return {worker for worker, share in shares.items() if partition in share}
+
+
 @given(WORKERS, COPIES)
 def test_each_partition_is_watched_by_enough(workers: set[str], copies: int) -> None:
     """By so many as there shall be copies, by all if there are fewer, and nobody twice."""
+    shares = share_out(workers, copies=copies)
+
+    assert set(shares) == workers
+    assert all(share == sorted(set(share)) for share in shares.values())
     for partition in range(WIDE_PARTITIONS):
-        watching = watchers_of(partition, workers, copies=copies)
-
-        assert len(watching) == len(set(watching)) == min(copies, len(workers))
-        assert set(watching) <= workers
-
-
-@given(WORKERS, COPIES)
-def test_both_ways_of_asking_agree(workers: set[str], copies: int) -> None:
-    """A worker watches a partition if it is one of that partition's watchers."""
-    for worker in workers:
-        mine = partitions_of(worker, workers, copies=copies)
-
-        assert mine == [
-            at for at in range(WIDE_PARTITIONS) if worker in watchers_of(at, workers, copies=copies)
-        ]
-    assert partitions_of("somebody else", workers, copies=copies) == []
+        assert len(_watching(shares, partition)) == min(copies, len(workers))
 
 
 @given(WORKERS, COPIES)
@@ -42,39 +35,44 @@ def test_order_of_the_names_does_not_matter(workers: set[str], copies: int) -> N
     """The same names give the same answer, in whatever order and however often they are said."""
     ways = (sorted(workers), sorted(workers, reverse=True), [*workers, *workers])
 
-    for partition in range(WIDE_PARTITIONS):
-        assert len({tuple(watchers_of(partition, way, copies=copies)) for way in ways}) == 1
+    assert len({str(share_out(way, copies=copies)) for way in ways}) == 1
+
+
+@given(WORKERS.filter(bool), COPIES)
+def test_nobody_has_much_more_than_the_mean(workers: set[str], copies: int) -> None:
+    """The slack above the mean, and one more where the last partitions find too few with room."""
+    mean = -(-WIDE_PARTITIONS * min(copies, len(workers)) // len(workers))
+
+    assert max(map(len, share_out(workers, copies=copies).values())) <= mean + SLACK + 1
 
 
 @given(WORKERS.filter(bool), COPIES, st.data())
-def test_death_moves_only_what_the_dead_watched(workers: set[str], copies: int, data: st.DataObject) -> None:
-    """Whoever watched a partition goes on; one other joins, if there is one who does not watch it yet."""
+def test_death_moves_little_but_what_the_dead_watched(
+    workers: set[str], copies: int, data: st.DataObject
+) -> None:
+    """Others take over what it watched; of what others watch at most the half of all partitions moves too."""
     dead = data.draw(st.sampled_from(sorted(workers)))
-    for partition in range(WIDE_PARTITIONS):
-        before = watchers_of(partition, workers, copies=copies)
-        after = watchers_of(partition, workers - {dead}, copies=copies)
+    before, after = (share_out(live, copies=copies) for live in (workers, workers - {dead}))
 
-        left = [worker for worker in before if worker != dead]
-        assert after[: len(left)] == left
-        assert len(after) == min(copies, len(workers) - 1)
+    taken = sum(len(set(share) - set(before[worker])) for worker, share in after.items())
+
+    assert taken <= len(before[dead]) + WIDE_PARTITIONS // 2
 
 
-@settings(max_examples=20)
-@given(st.integers(3, 8), st.integers(0, 1_000))
-def test_shares_are_of_about_one_size(count: int, first: int) -> None:
-    """Of many partitions each has its part, half as much again at most. Of eight one may well have six."""
-    workers = [f"worker/host/{first + number}" for number in range(count)]
-    mean = 2 * 2_000 / count
+def test_deaths_move_next_to_nothing_else_on_average() -> None:
+    """Of a hundred deaths among four workers, less than one partition each moves between two who live."""
+    moved = 0
+    for draw in range(100):
+        workers = [f"worker/host-{draw}/{number}" for number in range(4)]
+        before, after = share_out(workers), share_out(workers[1:])
+        taken = sum(len(set(share) - set(before[worker])) for worker, share in after.items())
+        moved += taken - len(before[workers[0]])
 
-    shares = [len(partitions_of(worker, workers, partitions=2_000)) for worker in workers]
-
-    assert sum(shares) == 2 * 2_000
-    assert 0.7 * mean <= min(shares) <= max(shares) <= 1.3 * mean
+    assert 0 <= moved < 100
 
 
 def test_one_copy_is_refused() -> None:
     """A partition that one worker watches is watched by nobody once it dies."""
-    with pytest.raises(
-        ValueError, match=re.escape("copies is 1: each partition is watched by at least 2 workers.")
-    ):
-        watchers_of(0, ["a", "b"], copies=1)
+    refusal = "copies is 1: each partition is watched by at least 2 workers."
+    with pytest.raises(ValueError, match=re.escape(refusal)):
+        share_out(["a", "b"], copies=1)
