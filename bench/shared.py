@@ -105,7 +105,7 @@ def measure(*, size: Size, duration_ms: int, seed: int, say: Say) -> Result:
                 process.end()
         say("all that they wrote is folded once")
         found, dropped = read_found(bootstrap, prefix, size)
-    check_offered(size, offered)
+    check_offered(size, offered, outages)
     limit_ms = Policy().silence_limit_ms
     verdicts = judge(offered.truths, found, end_ms=offered.end_ms, limit_ms=limit_ms)
     over = over_after(offered.truths, found, verdicts, from_ms=killed_ms, limit_ms=limit_ms)

@@ -177,7 +177,7 @@ class Bench:
                 offered = fleet.wait()
                 _sleep_until(time.monotonic() + _LAST_S)
                 watched = after.end()
-        check_offered(size, offered)
+        check_offered(size, offered, outages)
         limit_ms = Policy().silence_limit_ms
         verdicts = judge(offered.truths, watched.found, end_ms=offered.end_ms, limit_ms=limit_ms)
         owed = who_must_be_found(offered.truths, fresh_ms=fresh_ms, end_ms=offered.end_ms, limit_ms=limit_ms)

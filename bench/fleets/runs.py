@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from agents.state import REPORT_EVERY_MS
 from bench.fleets import loader, watching
 from bench.fleets.crowd import Size
 from bench.fleets.loader import LONE_EVERY_MS, Offered
+from bench.fleets.script import Outage
 from bench.fleets.watching import Fresh, Watched
 from bench.results import BenchError, VoidError
 from streams.local.broker import LocalBroker
@@ -27,7 +28,7 @@ from streams.local.ports import find_free_ports
 MADE_WITHIN_S: Final = 240.0
 #: A watcher has said what it found this long after its end was asked for, s.
 _ENDS_WITHIN_S: Final = 60.0
-#: Share of the records of such a fleet that must have been written. The scripts' outages take one in a hundred.
+#: Share of the records of such a fleet, less what the script silences, that must have been written.
 OFFERED_MIN: Final = 0.95
 #: With a beat every 5 s, at 10 % jitter, a record later than this makes a source silent that lives: 10 - 5.5 s.
 LATE_MS_MAX: Final = 4_500
@@ -180,14 +181,18 @@ class LoaderProcess:
         return msgspec.json.decode(out, type=Offered)
 
 
-def check_offered(size: Size, offered: Offered) -> None:
+def check_offered(size: Size, offered: Offered, outages: Sequence[Outage] = ()) -> None:
     """Whether the fleet beat as such a fleet does.
 
     Raises:
         VoidError: It wrote less than that, or so late that what lives was silent.
     """
-    length_s = (offered.end_ms - offered.began_ms) / 1000
-    asked = length_s * (size.nodes * 1000 / REPORT_EVERY_MS + size.lone * 1000 / LONE_EVERY_MS)
+    length_ms = offered.end_ms - offered.began_ms
+    asked = size.nodes * length_ms / REPORT_EVERY_MS + size.lone * length_ms / LONE_EVERY_MS
+    for outage in outages:
+        if outage.kind != "app":
+            every_ms = REPORT_EVERY_MS if outage.kind == "node" else LONE_EVERY_MS
+            asked -= max(0, (outage.until_ms or length_ms) - outage.from_ms) / every_ms
     if offered.records < OFFERED_MIN * asked:
         raise VoidError(
             f"The loader wrote only {offered.records / asked:.1%} of the records of such a fleet."

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.fleets.crowd import Size
 from bench.fleets.judge import GRACE_MS, Found, Truth, judge
+from bench.fleets.loader import Offered
+from bench.fleets.runs import check_offered
+from bench.fleets.script import Outage
+from bench.results import VoidError
 from bench.shared import over_after
 from bench.starts import who_must_be_found
 
@@ -56,3 +62,22 @@ def test_only_limits_that_were_over_after_the_kill_are_timed() -> None:
 
     assert verdicts.invented == ["lives"]
     assert over == {"after": 250}
+
+
+def _offered(records: int, late_ms_max: int = 100) -> Offered:
+    return Offered([], records, 0, late_ms_max, 0, 1.0, began_ms=0, end_ms=50_000)
+
+
+def test_fleet_that_beat_too_little_makes_a_run_void() -> None:
+    """What the script silences is not asked for: one node of two was silent from the middle on."""
+    size, outages = Size(2, 1, 0), [Outage("node", 0, -1, 25_000, 0), Outage("app", 1, 0, 1_000, 0)]
+
+    check_offered(size, _offered(30), outages)
+    with pytest.raises(VoidError, match="only 75"):
+        check_offered(size, _offered(30))
+
+
+def test_record_so_late_that_its_source_was_silent_makes_a_run_void() -> None:
+    """The judge would call true what the loader did."""
+    with pytest.raises(VoidError, match="4501 ms after its time"):
+        check_offered(Size(0, 0, 10), _offered(100, late_ms_max=4_501))
