@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -225,10 +226,10 @@ def who_must_be_found(truths: list[Truth], *, fresh_ms: int, end_ms: int, limit_
 
 
 def measure(*, digests: Size, lone: Size, rounds: int, away_minutes: float, seed: int, say: Say) -> Result:
-    """All parts; one that is void is left out and noted.
+    """All parts; one that is void or could not run is left out and noted.
 
     Raises:
-        VoidError: No part could be offered its load.
+        VoidError: There was no other.
     """
     machine = read_machine(kafka=Settings().kafka_version)
     figures: list[Figure] = []
@@ -247,14 +248,15 @@ def measure(*, digests: Size, lone: Size, rounds: int, away_minutes: float, seed
             with run_broker(folder) as bootstrap:
                 bench = Bench(bootstrap, folder, seed=seed, say=say)
                 works: dict[str, Callable[[], Part]] = {
-                    "starts": lambda b=bench, p=part, s=size: b.starts(p, s, rounds),  # type: ignore[misc]
-                    "catch_up": lambda b=bench, p=part, s=size: b.catch_up(p, s, away_minutes * 60),  # type: ignore[misc]
+                    "starts": partial(bench.starts, part, size, rounds),
+                    "catch_up": partial(bench.catch_up, part, size, away_minutes * 60),
                 }
                 for of, work in works.items():
                     try:
                         done = work()
-                    except VoidError as error:
-                        notes.append(f"{what} {of} is void: {error}")
+                    except (VoidError, BenchError) as error:
+                        # Half an hour of the other parts is not lost with it.
+                        notes.append(f"{what} {of} has no figures: {error}")
                         continue
                     figures += done.figures
                     notes += done.notes
