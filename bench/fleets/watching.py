@@ -132,19 +132,23 @@ class Watching:
         self._rows_changed = self._state.listen()
         self._watcher = _Noting(self._state)
         self._folder = folder
+        if not order.waits:
+            self._open_disk()
         self._turns_to_save = Turns()
         self._outbox = FactOutbox()
         self._found: list[Found] = []
         self._looks: list[Look] = []
         self._held_s = self._held_cpu_s = 0.0
-        self._wanted = set(order.partitions or range(WIDE_PARTITIONS))
+        self._partitions = set(order.partitions or range(WIDE_PARTITIONS))
         self._is_told = not order.waits
 
     async def run(self) -> Watched:
         """Watch until standard input ends."""
         self._began_s, self._began_cpu_s = time.monotonic(), time.process_time()
         quieten_kafka_logs()
-        self._snapshots = Snapshots(self._folder / "core")
+        if self._order.waits:
+            # Another had it until now.
+            self._open_disk()
         self._producer = create_writer(self._order.bootstrap)
         ticks = create_writer(self._order.bootstrap, acks=1)
         await start_clients(self._producer, ticks)
@@ -158,7 +162,7 @@ class Watching:
             letters=Letters(Appender(self._producer, self._topics, self._order.writer), self._topics),
             hear_tick=self._hear_tick,
             wake=self._wake.set,
-            partitions=sorted(self._wanted),
+            partitions=sorted(self._partitions),
         )
         gc.collect()
         # The made-up log is no part of what is measured, and a collector that goes through it would be.
@@ -189,11 +193,13 @@ class Watching:
         sessions = sum(len(watch.sessions) for watch in self._watcher.watches.values())
         return Watched(self._found, self._looks, before_mib, sessions)
 
+    def _open_disk(self) -> None:
+        self._snapshots = Snapshots(self._folder / "core")
+
     def _tell_if_fresh(self) -> None:
         """Say once that from now on every fact is possible; looked at after a turn."""
         watcher = self._watcher
-        fresh = all(at in watcher.fresh_at_ms and watcher.is_fresh(at) for at in self._wanted)
-        if self._is_told or not fresh:
+        if self._is_told or not all(watcher.is_fresh(at) for at in self._partitions):
             return
         self._is_told = True
         watches = watcher.watches.values()
