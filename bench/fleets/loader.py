@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 import time
 from collections import deque
@@ -50,6 +51,8 @@ class Order(msgspec.Struct, frozen=True):
     seed: int
     #: How much faster than real it beats: 2 to prove that it can.
     speed: float = 1.0
+    #: Say `beats` on stderr when it begins, and end early at SIGTERM.
+    is_told: bool = False
 
 
 class Offered(msgspec.Struct, frozen=True):
@@ -150,6 +153,7 @@ class Loader:
             for moment in range(_MOMENTS)
         ]
         self.producer: Any = None
+        self._is_over = False
 
     def _prepare(self) -> None:
         size = self._size
@@ -194,6 +198,10 @@ class Loader:
         tasks = [asyncio.create_task(lane.run()) for lane in self._lanes]
         self._began_ms = time.time_ns() // 1_000_000
         cpu_s = time.process_time()
+        if self._order.is_told:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
+            sys.stderr.write("beats\n")
+            sys.stderr.flush()
         try:
             await self._beat(tasks)
             end_ms = time.time_ns() // 1_000_000
@@ -213,10 +221,15 @@ class Loader:
             end_ms=end_ms,
         )
 
+    def _end(self) -> None:
+        self._is_over = True
+
     async def _beat(self, tasks: list[asyncio.Task[None]]) -> None:
         """Write what is due, slot by slot; real time over `speed` is the schedule's."""
         speed, began_s = self._order.speed, time.monotonic()
         for slot in range(self._order.duration_ms // SLOT_MS):
+            if self._is_over:
+                break
             wait_s = slot * SLOT_MS / 1000 / speed - (time.monotonic() - began_s)
             await asyncio.sleep(max(0.0, wait_s))
             due_ms = self._began_ms + round(slot * SLOT_MS / speed)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ async def _last_appends(
 
 
 class Hearing:
-    """The reader of all heartbeat partitions."""
+    """The reader of the heartbeat partitions: of all of them, or of those that are this worker's (tables.shares)."""
 
     def __init__(
         self,
@@ -89,9 +89,10 @@ class Hearing:
         letters: Letters,
         hear_tick: Callable[[int, Tick], None],
         wake: Callable[[], None],
+        partitions: Iterable[int] = range(WIDE_PARTITIONS),
     ) -> None:
         self._bootstrap = bootstrap
-        self._partitions = [TopicPartition(topic, number) for number in range(WIDE_PARTITIONS)]
+        self._partitions = [TopicPartition(topic, number) for number in partitions]
         self._watcher = watcher
         self._snapshots = snapshots
         self._letters = letters
