@@ -57,6 +57,8 @@ _BEFORE_S: Final = 25.0
 _AFTER_S: Final = 60.0
 #: After the last beat the watcher has this long to say what it found, s.
 _LAST_S: Final = 1.0
+#: What the goals are for.
+_GOAL_SOURCES: Final = 1_000_000
 #: The loader of starts beats no longer than this, ms; it is ended before.
 _LONGEST_MS: Final = 3_600_000
 
@@ -243,6 +245,10 @@ def measure(*, digests: Size, lone: Size, rounds: int, away_minutes: float, seed
                 f"{what}: {size.nodes} nodes with {size.apps_per_node} apps each and {size.lone} lone sources, "
                 f"away for {away_minutes:g} min."
             )
+            if size.sources < _GOAL_SOURCES:
+                notes.append(
+                    f"{what}: the goals are for {_GOAL_SOURCES:,} sources, these are {size.sources:,}."
+                )
             # A broker each: what the other left in its cache is no part of it.
             folder = Path(tempfile.mkdtemp(dir=name))
             with run_broker(folder) as bootstrap:
