@@ -66,7 +66,7 @@ def files() -> Iterator[tuple[Path, str]]:
             yield path, str(path)
             if path.suffix == ".so":
                 binaries.append(path)
-    for source, place in _packages(library / "site-packages"):
+    for source, place in _packages(_packages_place()):
         yield source, place
         if source.suffix == ".so":
             binaries.append(source)
@@ -134,6 +134,12 @@ def recipe() -> str:
     """Changes with this program and with the Python that it packs."""
     versions = " ".join(metadata.version(name) for name in _SDK_NEEDS)
     return hashlib.sha256(Path(__file__).read_bytes() + f"{sys.version} {versions}".encode()).hexdigest()[:12]
+
+
+def _packages_place() -> Path:
+    """Where the interpreter of the image looks for packages: distributions have their own names for it."""
+    asked = [str(interpreter()), "-c", "import site; print(site.getsitepackages()[0])"]
+    return Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
 
 
 def _packages(place: Path) -> Iterator[tuple[Path, str]]:
