@@ -37,6 +37,7 @@ from streams.clients import create_reader
 from streams.commands import CommandError
 from streams.local.looking import Looking
 from streams.local.rig import POOL, Rig
+from streams.reading import read_platform
 from streams.settings import Settings
 from tables.state import State, is_hosted
 
@@ -51,6 +52,7 @@ _LEFT_SHARE: Final = 0.1
 _FILL_WITHIN_S: Final = 600.0
 _PLACE_WITHIN_S: Final = 300.0
 _END_WITHIN_S: Final = 10.0
+_VIEW_WITHIN_S: Final = 300.0
 _LOOK_EVERY_S: Final = 0.2
 _ASK_EVERY_S: Final = 0.5
 
@@ -66,6 +68,8 @@ class Died(NamedTuple):
     #: CPU time of the worker over that stretch, s, and how much it placed in it.
     cpu_s: float
     placed: int
+    #: From the deaths until the published view showed all of it: it waits until the flood is over.
+    view_ms: float
 
 
 class Peak(Looking):
@@ -124,6 +128,8 @@ def let_die(*, nodes: int, apps: int, say: Say) -> Died:
         with crowd(rig, slots) as process:
             try:
                 _fill(rig, nodes + left, apps, slots, say)
+                say("the published view follows")
+                _await_view(rig)
                 return _kill(rig, process, nodes, say)
             except TimeoutError as error:
                 raise BenchError(str(error).splitlines()[0]) from None
@@ -151,6 +157,15 @@ def _fill(rig: Rig, nodes: int, apps: int, slots: int, say: Say) -> None:
         within_s=_FILL_WITHIN_S,
         what=f"{apps} running apps",
     )
+
+
+def _await_view(rig: Rig) -> None:
+    """Return when the published view covers what is on the log now: the platform is at rest."""
+    offset, deadline_s = rig.log.offset, time.monotonic() + _VIEW_WITHIN_S
+    while asyncio.run(read_platform(rig.bootstrap, rig.prefix)).progress < offset:
+        if time.monotonic() >= deadline_s:
+            raise BenchError(f"The published view did not cover the log within {_VIEW_WITHIN_S:.0f} s.")
+        time.sleep(_ASK_EVERY_S)
 
 
 def _now_and_then(condition: Callable[[State], bool]) -> Callable[[State], bool]:
@@ -202,7 +217,10 @@ def _kill(rig: Rig, process: subprocess.Popen[str], nodes: int, say: Say) -> Die
     state = rig.state()
     wanted = {(app, row.generation) for app, row in state.apps.items() if row.generation != before[app]}
     written_ms = asyncio.run(_written_ms(rig.bootstrap, rig.topics, wanted))
-    return Died(written_ms - died_ms, peak.mib, took_s, len(placed))
+    say("the published view follows")
+    _await_view(rig)
+    view_ms = time.time_ns() // 1_000_000 - died_ms
+    return Died(written_ms - died_ms, peak.mib, took_s, len(placed), view_ms)
 
 
 def _all_moved(state: State, dead: int) -> bool:
@@ -267,6 +285,10 @@ def measure(*, nodes: int, apps: int, rounds: int, say: Say) -> Result:
         notes=[
             f"{nodes} of {nodes + round(nodes * _LEFT_SHARE)} nodes die; {large[0].placed} apps are placed anew.",
             f"Growth is against {nodes // 10} nodes and {apps // 10} apps.",
+            (
+                "The published view showed all of it "
+                f"{', '.join(f'{it.view_ms / 1000:.1f}' for it in large)} s after the deaths."
+            ),
         ],
     )
 

@@ -80,3 +80,8 @@ def placed_spec_of(app: AppRow) -> AppSpec:
 def runs_once(app: AppRow) -> bool:
     """Whether the copy in force is the only one that its spec asks for."""
     return placed_spec_of(app).restart == "never"
+
+
+def stays(old: AppRow, row: AppRow) -> bool:
+    """Whether the copies of an app are on the nodes they were on, as most events leave them."""
+    return old.node == row.node and old.standby is row.standby

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from sdk.contract.orders import AppOrder
 from sdk.contract.specs import needed_services
 from tables.device_rows import CommandRow, DeviceRow
-from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of, runs_once
+from tables.room import NOTHING, Need, need_of, need_of_grant, placed_spec_of, runs_once, stays
 from tables.rows import TABLES, AppRow, GrantRow, NodeRow, OrderRow, Row, SourceRow
 from tables.tables import Tables
 from tables.tally import Tally
@@ -97,11 +97,12 @@ class State(Tables):
             index(self, key, old, row)
         if type(row) in _WITH_WAKES:
             self._index_wake(table, key, old, row)
+        changed = [(table, key)]
+        if isinstance(row, AppRow) and isinstance(old, AppRow) and not stays(old, row):
+            # It names the nodes it is on now only, and the orders of the one it left differ too.
+            changed += [("nodes", node) for node in nodes_of(old) - nodes_of(row)]
         for listener in self.listeners:
-            listener.add((table, key))
-            if isinstance(old, AppRow) and isinstance(row, AppRow):
-                # The row names only the nodes it is on now, and the orders of the one it left differ too.
-                listener.update(("nodes", node) for node in nodes_of(old) - nodes_of(row))
+            listener.update(changed)
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row of a table whose rows are ever forgotten."""
@@ -132,9 +133,8 @@ class State(Tables):
 
     def listen(self) -> set[Key]:
         """A new set that collects what changes from now on."""
-        listener: set[Key] = set()
-        self.listeners.append(listener)
-        return listener
+        self.listeners.append(set())
+        return self.listeners[-1]
 
     def all_rows(self) -> Iterator[tuple[str, str, Row]]:
         """Every row with its table and key."""
@@ -213,7 +213,7 @@ class State(Tables):
 
     def _index_app(self, key: str, old: AppRow | None, row: AppRow) -> None:
         # Most events change neither where copies are nor what they take: those indexes are left alone then.
-        if old is None or old.node != row.node or old.standby is not row.standby:
+        if old is None or not stays(old, row):
             were, are = nodes_of(old) if old is not None else set(), nodes_of(row)
             for node in were - are:
                 self.apps_of_node[node].discard(key)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sdk.contract.codec import DecodeError, decode_event
 from sdk.contract.events import FoldHashed, PlannerStarted
 from sdk.contract.heartbeats import Tick
+from streams.core import monotonic
 from streams.core.admission import Admission
 from streams.core.appender import Appender
 from streams.core.controls import Controls
@@ -26,9 +27,11 @@ _log = logging.getLogger(__name__)
 
 #: A leader whose ticks are acknowledged but not read back for this long ends its process, ms. Source: DESIGN 5.
 BLIND_MS = 5_000
-#: Orders wait at most so long for decisions that are on their way, ms. In a flood of requests there are some in every
-#: turn; apps whose orders nobody wrote were declared down as never heard, and placed again, without end.
-PUBLISH_WITHIN_MS = 250
+#: Orders wait at most so long for decisions that are on their way, ms, and longer while looking through them takes
+#: more than a tenth of the time. In a flood of requests there are some decisions in every turn; apps whose orders
+#: nobody wrote were declared down as never heard, and placed again, without end.
+PUBLISH_WITHIN_MS = (250, 1_000)
+PUBLISH_SHARE = 0.1
 
 
 class Clockwork(Protocol):
@@ -80,6 +83,7 @@ class Round:
         self.outbox = FactOutbox()
         #: When orders were looked through last, on the shell's clock.
         self._published_ms = 0
+        self._publish_within_ms = PUBLISH_WITHIN_MS[0]
         #: What the log lacked in the last turn.
         self.facts: list[Fact] = []
 
@@ -149,16 +153,22 @@ class Round:
         self._hashing.turn(leads=leads, cause=self._planning.last_id)
         if leads and back_at_end:
             # What is being decided changes the same orders; half of it would only be written twice.
-            if not self._planning.is_deciding or now_ms - self._published_ms >= PUBLISH_WITHIN_MS:
-                self._published_ms = now_ms
-                self._publisher.publish()
-                self._controls.publish()
+            if not self._planning.is_deciding or now_ms - self._published_ms >= self._publish_within_ms:
+                self._publish(now_ms)
             self._letters.write()
             self._admission.rescue(now_ms)
             self._check_sight(now_ms)
         else:
             self._publisher.follow()
             self._controls.follow()
+
+    def _publish(self, now_ms: int) -> None:
+        self._published_ms = now_ms
+        began_ms = monotonic.now_ms()
+        self._publisher.publish()
+        self._controls.publish()
+        low, high = PUBLISH_WITHIN_MS
+        self._publish_within_ms = min(max(low, int((monotonic.now_ms() - began_ms) / PUBLISH_SHARE)), high)
 
     def _write_facts(self, facts: list[Fact]) -> None:
         if not facts:

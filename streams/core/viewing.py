@@ -31,10 +31,15 @@ from tables.views import (
 
 #: A row that was not read back within this time is offered again, ms.
 AGAIN_MS = 8_000
-#: After a turn that offered so many rows the next one that offers any comes this much later, ms: a node's row changes
-#: with each of its apps, and in a flood it would be written dozens of times. Readers fold what the view does not cover.
+#: After a turn that offered so many rows the next one that offers any comes later, by this for each of them and at
+#: most so long, ms: a row costs Faust half a millisecond of the interpreter that the planner needs just then, and the
+#: row of a node, which changes with each of its apps, would be written dozens of times. Readers fold what the view
+#: does not cover, 20,000 events in half a second.
 FLOOD_ROWS = 64
-FLOOD_EVERY_MS = 1_000
+FLOOD_MS_PER_ROW = 16
+FLOOD_MAX_MS = 10_000
+#: Rows of the fold that never wait: the SDK reads them as they stand, without a fold of its own.
+AT_ONCE = frozenset({"devices", "bindings"})
 #: Progress is written at most this often, ms: readers fold what it does not cover.
 PROGRESS_EVERY_MS = 200
 
@@ -76,8 +81,9 @@ class Viewing:
         self._odd: set[ViewKey] = set()
         self._owns = False
         self._compare_all = False
-        #: Before this time, after a flood, no rows are offered.
+        #: Before this time, after a flood, only the rows of `AT_ONCE` are offered; what else changed since.
         self._again_at_ms = 0
+        self._waiting: set[tuple[str, str]] = set()
         #: What this owner wrote last and when, and what stands: an older record may have come late.
         self._progress = -1
         self._progress_at_ms = 0
@@ -89,6 +95,7 @@ class Viewing:
         self._compare_all = owns
         self._flight.clear()
         self._odd.clear()
+        self._waiting.clear()
         self._progress = -1
         self._again_at_ms = 0
         # Nothing is known of the rows that a former owner left.
@@ -134,25 +141,33 @@ class Viewing:
 
     def turn(self, *, readers_at_end: bool) -> None:
         """Offer what changed or stands otherwise, and write progress; only the owner does."""
-        if self._owns and monotonic.now_ms() < self._again_at_ms:
-            return
         changed, keys = self._changed.copy(), set()
         self._changed.clear()
         if not self._owns or not readers_at_end:
             self._compare_all |= self._owns and bool(changed)
             return
+        if monotonic.now_ms() < self._again_at_ms:
+            at_once = {it for it in changed if it[0] in AT_ONCE}
+            self._waiting |= changed - at_once
+            self._offer(self._views_of(at_once))
+            return
         if self._compare_all:
             self._compare_all = False
             keys = set(all_views(self._state)) | set(self._standing)
-        for table, key in changed:
-            keys.update(view_keys(self._state, table, key))
-        keys |= self._odd
+        keys |= self._views_of(changed | self._waiting) | self._odd
+        self._waiting.clear()
         self._odd.clear()
-        self._offer(keys)
+        offered = self._offer(keys)
+        if offered >= FLOOD_ROWS:
+            self._again_at_ms = monotonic.now_ms() + min(offered * FLOOD_MS_PER_ROW, FLOOD_MAX_MS)
         self._turned_at = self._state.offset
         self._write_progress()
 
-    def _offer(self, keys: set[ViewKey]) -> None:
+    def _views_of(self, changed: set[tuple[str, str]]) -> set[ViewKey]:
+        return {view for table, key in changed for view in view_keys(self._state, table, key)}
+
+    def _offer(self, keys: set[ViewKey]) -> int:
+        """Offer those of the rows that stand otherwise and are not on their way; how many they are."""
         now_ms = monotonic.now_ms()
         # The oldest come first: each is put behind the others when it is offered.
         lost = takewhile(lambda it: now_ms - it[1].at_ms >= AGAIN_MS, self._flight.items())
@@ -172,9 +187,8 @@ class Viewing:
                 before = self._flight.pop(view, None)
                 floor = before.floor if before is not None else self._turned_at
                 self._flight[view] = _Flight(self._state.offset, now_ms, floor, content)
-        if len(rows) >= FLOOD_ROWS:
-            self._again_at_ms = now_ms + FLOOD_EVERY_MS
         self._handover.offer(rows, folded=self._state.offset)
+        return len(rows)
 
     def _render(self, view: ViewKey) -> tuple[bytes | None, int | None]:
         """The row as it ought to stand and the hash of its content; nothing of a row that is gone."""

@@ -4,13 +4,14 @@ from typing import cast
 
 import pytest
 
-from sdk.contract.events import AppStopRequested
+from sdk.contract.devices import Device
+from sdk.contract.events import AppStopRequested, DeviceRegistered
 from sdk.contract.topics import Topics
 from streams.core import publisher as publishing
 from streams.core.appender import Appender
 from streams.core.handover import Handover
 from streams.core.publisher import Publisher
-from streams.core.viewing import FLOOD_EVERY_MS, FLOOD_ROWS, Viewing
+from streams.core.viewing import FLOOD_MAX_MS, FLOOD_MS_PER_ROW, FLOOD_ROWS, Viewing
 from tables.orders import orders_for
 from tables.views import ViewKey
 from tests.streams.fakes import FakeAppender
@@ -73,7 +74,7 @@ def test_orders_on_their_way_are_computed_again_only_for_a_reason(
     assert [record.key.decode() for record in appender.take()] == [node, "pool-local"]
 
 
-def test_a_flood_of_rows_is_offered_once_a_second(clock: _Clock, log: Log) -> None:
+def test_after_a_flood_of_rows_the_view_waits_the_longer_the_more_there_were(clock: _Clock, log: Log) -> None:
     """What changes meanwhile waits, and is offered as it is then."""
     handover = Handover()
     viewing = Viewing(log.state, cast("Appender", FakeAppender()), TOPICS, handover)
@@ -81,14 +82,43 @@ def test_a_flood_of_rows_is_offered_once_a_second(clock: _Clock, log: Log) -> No
         log.add_app(f"application-{number}", "node-127.0.0.1_8082")
     viewing.owner_changed(owns=True)
     viewing.turn(readers_at_end=True)
-    assert len(handover.take()) >= FLOOD_ROWS
+    offered = len(handover.take())
+    assert FLOOD_ROWS <= offered < FLOOD_MAX_MS / FLOOD_MS_PER_ROW
 
     log.add(AppStopRequested("request-stop-1", "application-1"))
     viewing.turn(readers_at_end=True)
     assert handover.take() == {}
-    clock.ms += FLOOD_EVERY_MS
+    clock.ms += offered * FLOOD_MS_PER_ROW - 1
+    viewing.turn(readers_at_end=True)
+    assert handover.take() == {}
+    clock.ms += 1
     viewing.turn(readers_at_end=True)
     assert ViewKey("apps", "application-1") in handover.take()
     log.add(AppStopRequested("request-stop-2", "application-2"))
     viewing.turn(readers_at_end=True)
     assert ViewKey("apps", "application-2") in handover.take()
+
+
+def test_what_the_sdk_reads_as_it_stands_never_waits_for_a_flood_of_other_rows(
+    clock: _Clock, log: Log
+) -> None:
+    """A device is published at once, and `progress` does not say that what waits were there."""
+    handover, appender = Handover(), FakeAppender()
+    viewing = Viewing(log.state, cast("Appender", appender), TOPICS, handover)
+    for number in range(1, FLOOD_ROWS):
+        log.add_app(f"application-{number}", "node-127.0.0.1_8082")
+    viewing.owner_changed(owns=True)
+    viewing.turn(readers_at_end=True)
+    handover.take()
+    appender.take()
+
+    clock.ms += 1_000
+    log.add(AppStopRequested("request-stop-1", "application-1"))
+    log.add(DeviceRegistered("request-device-1", Device("sensor-1", "probe")))
+    viewing.turn(readers_at_end=True)
+
+    assert set(handover.take()) == {ViewKey("platform", "devices/sensor-1")}
+    assert appender.take() == []
+    clock.ms += FLOOD_MAX_MS
+    viewing.turn(readers_at_end=True)
+    assert ViewKey("apps", "application-1") in handover.take()

@@ -1,9 +1,12 @@
 """The parts of the core thread that write: orders, letters, leadership, snapshots and the published view."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import pytest
+from rocksdict import Options, Rdict
 
 from sdk.contract.codec import DecodeError, decode_orders, encode_orders
 from sdk.contract.events import AppStopRequested
@@ -214,6 +217,22 @@ def test_a_snapshot_brings_back_rows_offset_checkpoints_and_letters(tmp_path: Pa
     assert watch is not None
     assert watch.next_offset == 10
     assert snapshots.load_letters() == [_letter()]
+    snapshots.close()
+
+
+def test_a_checkpoint_of_another_shape_is_not_used(tmp_path: Path, log: Log) -> None:
+    """Of the version before, or damaged: the partition is counted back instead."""
+    _save(tmp_path, log)
+    shape = PartitionWatch(3, begin=10).dump()
+    with contextlib.closing(Rdict(str(tmp_path / "core"), options=Options(raw_mode=True))) as disk:
+        disk[b"watch\x003"] = msgspec.json.encode(shape)
+        disk[b"watch\x004"] = msgspec.msgpack.encode(shape)[:-1]
+        disk[b"watch\x005"] = msgspec.msgpack.encode(shape)
+    snapshots = Snapshots(tmp_path / "core")
+
+    found = [snapshots.load_watch(partition, log.state.policy) for partition in (3, 4, 5)]
+
+    assert [None if it is None else it.next_offset for it in found] == [None, None, 10]
     snapshots.close()
 
 
