@@ -44,7 +44,7 @@ def apply_stretch(
     `append_ms` is the append time that all of them have; None if each has its own. Returns the record after which it
     stopped, with what it is, a tick or something that could not be decoded; None if all were applied.
     """
-    quiet, next_offset, clock_ms = watch.quiet.get, watch.next_offset, watch.clock_ms
+    quiet, waiting, next_offset, clock_ms = watch.quiet.get, watch.waiting, watch.next_offset, watch.clock_ms
     # Whoever waits ahead is looked at with each record; so is the first of another append time, for it moves the clock.
     is_slow = bool(watch.ahead) or append_ms is None or append_ms != watch.append_ms
     for record in records:
@@ -57,7 +57,7 @@ def apply_stretch(
         except HEARTBEAT_FAULTS:
             heartbeat, error = None, _fault_of(value)
         if not is_slow and type(heartbeat) is Beat:
-            session = quiet(heartbeat.source)
+            session = quiet(heartbeat.source) or waiting(heartbeat.source)
             if (
                 session is not None
                 and session.epoch == heartbeat.epoch

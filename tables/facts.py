@@ -17,10 +17,10 @@ from sdk.contract.events import (
 )
 from sdk.contract.heartbeats import AppEntry, PoolReport, Report
 from sdk.contract.ids import EventId, derive_id
-from tables.fold_control import return_fault, silence_fault, source_row
+from tables.fold_control import is_unheard, return_fault, silence_fault, source_row
 from tables.fold_moves import may_take_over
 from tables.fold_nodes import provisioner_fault, registration_fault
-from tables.heard import Greeted, Reported
+from tables.heard import Greeted, Reported, Session
 from tables.rows import NodeRow
 from tables.silence import PartitionWatch
 from tables.state import holds_slot, is_hosted
@@ -141,7 +141,7 @@ def _silence_fact(event: SourceFellSilent) -> Fact:
 def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str) -> Iterator[Fact]:
     """A real beat of a source that the log calls silent, or of a lone one it does not know."""
     session = watch.sessions[source]
-    if source in watch.silent or session.last_offset < watch.begin:
+    if source in watch.silent or session.last_offset < watch.begin or _is_as_known(watcher, session):
         return
     kind = _kind_of(watcher, source, session.epoch)
     if kind in ("node", "pool"):
@@ -155,6 +155,14 @@ def _return(watcher: Watcher, watch: PartitionWatch, source: str, topic_id: str)
     yield from _return_fact(
         watcher, watch, (source, kind, session.epoch), session.last_offset, topic_id, expectation
     )
+
+
+def _is_as_known(watcher: Watcher, session: Session) -> bool:
+    """Whether a source beats for itself and the log says so: `return_fault` without an event, for a million ask."""
+    row = watcher.state.sources.get(session.source)
+    if row is None or session.epoch or session.source in watcher.state.devices:
+        return False
+    return not row.silent and not is_unheard(row)
 
 
 def _return_fact(

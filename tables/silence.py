@@ -16,15 +16,15 @@ closed by ticks as watermark. Rules:
    the last that was read of it and all its apps ran and were fresh. Else nothing is known of its apps until the next
    report: what was said before is not held against them.
 
-What follows from rules 1 to 7 is written down record by record, without a thought for cost, in
-tests/tables/plain_silence.py; this is the same for a million sources.
+The same record by record, without a thought for cost, is in tests/tables/plain_silence.py.
 """
 
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
+from tables.comparing import Comparing
 from tables.deadlines import Deadlines
-from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, find_late, keep
+from tables.heard import Checkpoint, Greeted, Reported, Session, Verdict, keep
 from tables.sameness import Copy, late_copies, pack_rest
 
 #: Of a reporter or lone source at rest each record with such a number is compared with the log all the same: every
@@ -33,10 +33,11 @@ from tables.sameness import Copy, late_copies, pack_rest
 LOOK_AGAIN = 128
 
 
-class PartitionWatch:
+class PartitionWatch(Comparing):
     """Everything a watcher knows of one heartbeat partition."""
 
     def __init__(self, partition: int, *, begin: int) -> None:
+        super().__init__()
         self.partition = partition
         #: Offset where reading began and of the next record to apply.
         self.begin = begin
@@ -46,26 +47,15 @@ class PartitionWatch:
         self.append_ms: int | None = None
         #: Clock after the last step that was cut.
         self.cut_ms = NEVER_MS
-        self.sessions: dict[str, Session] = {}
-        self.silent: dict[str, Verdict] = {}
         self.reports: dict[str, Reported] = {}
         #: Reporters whose newest record says "as before" of a report that is not known.
         self.unknown: set[str] = set()
         self.hellos: dict[str, Greeted] = {}
-        #: Reporters and lone sources of whom something is to be compared with the log.
-        self.heard: set[str] = set()
-        #: Those whose last comparison found nothing to say: while they go on as before they are not compared again.
-        #: With the session of whoever a beat of its epoch changes nothing of but its time (tables/beats.py).
-        self.quiet: dict[str, Session | None] = {}
-        #: Those whose rows changed since their last record: the next one is compared too, before they may be quiet.
-        self._stirred: set[str] = set()
         #: (app, generation) that is late -> offset of the last report in which its beat was fresh.
         self.app_beats: dict[Copy, int] = {}
         #: The clock of bridges.
         self.bridges = BridgeClock()
         self._ring = Deadlines()
-        #: Source -> offset at which waiting for it begins, where that lies ahead of what was read.
-        self.ahead: dict[str, int] = {}
 
     # --- records ------------------------------------------------------------------------------------
 
@@ -166,31 +156,6 @@ class PartitionWatch:
             named = {(entry.app, entry.generation) for entry in known.apps}
             self.app_beats.update(dict.fromkeys((now - before) & named, known.newest_offset))
 
-    def stir(self, source: str) -> None:
-        """A row that a comparison of `source` goes by has changed: compare what it said, and what it says next."""
-        self.quiet.pop(source, None)
-        self._stirred.add(source)
-        self.heard.add(source)
-
-    def compared(self, done: set[str]) -> None:
-        """The log lacks nothing of what these said."""
-        self.heard -= done
-        for source in done - self._stirred:
-            session = self.sessions.get(source)
-            # The name that is there already: another one for each of a million is memory to hold and to look through.
-            name = source if session is None else session.source
-            self.quiet[name] = self._resting(name)
-
-    def _link(self, source: str) -> None:
-        """Say with a source, if it is quiet, whether a beat changes nothing of it but its time."""
-        if source in self.quiet:
-            self.quiet[source] = self._resting(source)
-
-    def _resting(self, source: str) -> Session | None:
-        session = self.sessions.get(source)
-        rests = session is not None and session.bridging is None and source not in self.silent
-        return session if rests and source not in self.ahead else None
-
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
         if session is None:
@@ -286,7 +251,7 @@ class PartitionWatch:
     def _begin_waiting(self, offset: int) -> None:
         """Start the time of those whose place has been reached."""
         for source in [source for source, at in self.ahead.items() if at <= offset]:
-            del self.ahead[source]
+            self.ahead.pop(source)
             self.sessions[source].last_ms = self.clock_ms
             self._link(source)
 
@@ -316,40 +281,46 @@ class PartitionWatch:
         return self.clock_ms >= self.deadline(last_ms, policy.overdue_ms, settling_ms, policy)
 
     def _close_sessions(self, offset: int, bridged: int, policy: Policy) -> None:
-        ring = self._ring
-        unvouched: list[str] = []
-        for source in ring.take(self.clock_ms):
-            session = self.sessions.get(source)
-            if session is None or source in self.silent:
+        ring, clock_ms, usual_ms = self._ring, self.clock_ms, policy.silence_limit_ms
+        sessions, unvouched = self.sessions.get, list[str]()
+        for source in ring.take(clock_ms):
+            if (session := sessions(source)) is None:
                 continue
-            begins_ms = self.clock_ms if source in self.ahead else session.last_ms
+            if session.bridging is None and session.last_ms + usual_ms >= clock_ms:
+                # Nearly all: heard since it was put there, so not before this; settling only makes it later.
+                ring.put(session.last_ms + usual_ms, source)
+                continue
+            if source in self.silent:
+                continue
+            begins_ms = clock_ms if source in self.ahead else session.last_ms
             limit_ms = session.limit_ms(policy)
             due = self.deadline(begins_ms, limit_ms, policy.settling_ms, policy)
-            if due >= self.clock_ms:
+            if due >= clock_ms:
                 ring.put(due, source)
                 continue
             bridging = session.bridging
             if bridging is not None and not bridging.is_over:
                 left_ms = self.bridges.left_ms(bridging, limit_ms, policy)
                 if left_ms >= 0:
-                    ring.put(self.clock_ms + left_ms, source)
+                    ring.put(clock_ms + left_ms, source)
                     continue
                 if bridged < bridging.expectation:
                     unvouched.append(source)
                     continue
-                due = max(due, self.clock_ms + left_ms)
+                due = max(due, clock_ms + left_ms)
             self.silent[source] = Verdict(
                 epoch=session.epoch,
                 from_offset=session.last_offset,
                 until_offset=offset,
-                silent_ms=self.clock_ms - session.last_ms,
+                silent_ms=clock_ms - session.last_ms,
                 postponed_ms=due - session.last_ms - limit_ms,
                 limit_ms=limit_ms,
             )
             self._link(source)
-        for source in unvouched:
-            # For the next tick, also if it is of the same moment: of two writers only one is a bridge.
-            ring.put(self.clock_ms - 1, source)
+        for (
+            source
+        ) in unvouched:  # For the next tick, of this moment too: of two writers only one is a bridge.
+            ring.put(clock_ms - 1, source)
 
     # --- checkpoint ---------------------------------------------------------------------------------
 
@@ -368,7 +339,6 @@ class PartitionWatch:
             hellos=self.hellos,
             app_beats=[(app, generation, at) for (app, generation), at in self.app_beats.items()],
             bridges=self.bridges,
-            knows_late=True,
             unknown=sorted(self.unknown),
         )
 
@@ -381,18 +351,11 @@ class PartitionWatch:
         watch.sessions = {session.source: session for session in saved.sessions}
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
-        watch.bridges = saved.bridges or watch.bridges
+        watch.bridges = saved.bridges
         watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
-        watch.ahead = {
-            session.source: session.last_offset
-            for session in saved.sessions
-            if session.last_offset >= saved.next_offset
-        }
-        if not saved.knows_late:
-            watch.reports, watch.app_beats = find_late(
-                saved.reports, watch.app_beats, policy.silence_limit_ms
-            )
+        ahead = (session for session in saved.sessions if session.last_offset >= saved.next_offset)
+        watch.ahead = {session.source: session.last_offset for session in ahead}
         watch._ring = Deadlines(saved.clock_ms)
         for session in saved.sessions:
             if session.source not in watch.silent:

@@ -63,6 +63,6 @@ class Slices:
 
 
 def _in_turn(waiting: Collection[str], looked: set[str]) -> list[str]:
-    left = [source for source in waiting if source not in looked] if looked else waiting
+    left = (source for source in waiting if source not in looked) if looked else waiting
     # One more than fits shows that it did not; which of very many come first does not matter.
-    return sorted(left if len(left) <= UNITS else islice(left, UNITS + 1))
+    return sorted(islice(left, UNITS + 1))

@@ -30,10 +30,12 @@ BATCH_MAX = 1_000
 HOLD_S = 0.010
 STRETCH = 128
 #: A fetch that brought so many records is followed by a pause, s, in which more gather: each fetch and each turn costs
-#: some 0.3 ms, as much as a hundred records. A platform of a few nodes brings fewer and is never kept waiting; of the
-#: 400 ms that detection may add it takes a twentieth.
+#: a millisecond or two, as much as some hundred records. A platform of a few nodes brings fewer and is never kept
+#: waiting; of the 400 ms that detection may add it takes an eighth.
 BUSY = 32
-REST_S = 0.020
+REST_S = 0.050
+#: One that brought so many is not: it catches up, and has enough to do.
+FULL = 4_096
 
 
 class Begin(NamedTuple):
@@ -98,29 +100,43 @@ class Hearing:
         self._letters = letters
         self._hear_tick = hear_tick
         self._wake = wake
+        #: Until when records may hold the loop, all partitions of a fetch together.
+        self._until_s = 0.0
 
     async def run(self) -> None:
         """Read from the checkpoints on, or counted back, until cancelled."""
+        begins = await self._find_begins()
         reader = create_reader(self._bootstrap)
         await start_clients(reader)
         reader.assign(self._partitions)
         try:
-            await self._begin(reader)
+            self._begin(reader, begins)
             read_batches(reader)
             while True:
                 batches = await reader.getmany(timeout_ms=1_000, max_records=BATCH_MAX)
-                count = 0
+                count, self._until_s = 0, time.monotonic() + HOLD_S
                 for at, of_partition in batches.items():
                     count += await self._hear(at, of_partition)
                 if batches:
                     self._wake()
-                    await asyncio.sleep(REST_S if count >= BUSY else 0)
+                    await asyncio.sleep(REST_S if BUSY <= count < FULL else 0)
         finally:
             await reader.stop()
 
-    async def _begin(self, reader: AIOKafkaConsumer) -> None:
+    async def _find_begins(self) -> dict[TopicPartition, Begin]:
+        # By a reader of its own: it leaves a fetch under way from the end, which the broker holds for `FETCH_WAIT_MS`,
+        # and one reader has one fetch at a time.
+        finder = create_reader(self._bootstrap)
+        await start_clients(finder)
+        finder.assign(self._partitions)
+        try:
+            return await find_begin(finder, self._partitions)
+        finally:
+            await finder.stop()
+
+    def _begin(self, reader: AIOKafkaConsumer, begins: dict[TopicPartition, Begin]) -> None:
         policy = self._watcher.policy
-        for at, begin in (await find_begin(reader, self._partitions)).items():
+        for at, begin in begins.items():
             saved = self._snapshots.load_watch(at.partition, policy)
             fits = saved is not None and begin.back <= saved.next_offset <= begin.end
             watch = saved if saved is not None and fits else PartitionWatch(at.partition, begin=begin.back)
@@ -131,7 +147,7 @@ class Hearing:
         """Apply batches; return how many records they had."""
         # A million sources come through here: no call that a record does not need.
         partition, watcher = at.partition, self._watcher
-        watch, until_s, count = watcher.watches[partition], time.monotonic() + HOLD_S, 0
+        watch, count = watcher.watches[partition], 0
         for batch in batches:
             append_ms, records = append_ms_of(batch), chain(batch)
             while stretch := list(islice(records, STRETCH)):
@@ -143,10 +159,10 @@ class Hearing:
                         self._hear_tick(partition, what)
                     else:
                         self._letters.meet(as_record(at, record), str(what))
-                if time.monotonic() >= until_s:
+                if time.monotonic() >= self._until_s:
                     # A turn between two records sees the partition as it was read up to the first: no more is
                     # concluded.
                     self._wake()
                     await asyncio.sleep(0)
-                    until_s = time.monotonic() + HOLD_S
+                    self._until_s = time.monotonic() + HOLD_S
         return count

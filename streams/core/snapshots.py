@@ -19,7 +19,7 @@ from rocksdict import AccessType, Options, Rdict, WriteBatch
 from sdk.contract.policy import Policy
 from streams.core.letters import DeadLetter
 from tables.fold import FOLD_VERSION
-from tables.heard import Checkpoint
+from tables.heard import decode_checkpoint, encode_checkpoint
 from tables.rows import Row, decode_row, encode_row
 from tables.silence import PartitionWatch
 from tables.state import Key, State
@@ -130,7 +130,7 @@ class Snapshots:
         batch.put(_HEAD, msgspec.json.encode(head))
         batch.put(_LETTERS, msgspec.json.encode(letters))
         for watch in watches:
-            batch.put(_watch_key(watch.partition), msgspec.json.encode(watch.dump()))
+            batch.put(_watch_key(watch.partition), encode_checkpoint(watch.dump()))
         self._db.write(batch)
 
     def load_letters(self) -> list[DeadLetter]:
@@ -148,7 +148,7 @@ class Snapshots:
         if raw is None:
             return None
         try:
-            return PartitionWatch.load(msgspec.json.decode(raw, type=Checkpoint), policy)
+            return PartitionWatch.load(decode_checkpoint(raw), policy)
         except msgspec.MsgspecError as error:
             _log.warning(
                 "checkpoint of heartbeat partition %d is unreadable (%s): counting back", partition, error

@@ -33,22 +33,27 @@ def doze_ms(worker: "Worker") -> int:
         return 0
     if worker.views.is_busy:
         # It waits for rows to come back, which wakes it, or for the time to offer or to count them again.
-        return VIEWS_MS if _calm_ms(worker) >= VIEWS_MS else 0
-    left_ms = _calm_ms(worker)
-    return left_ms if left_ms >= SHORT_MS else 0
+        return VIEWS_MS if _calm_ms(worker, VIEWS_MS) else 0
+    return _calm_ms(worker, SHORT_MS)
 
 
-def _calm_ms(worker: "Worker") -> int:
-    """How long nothing is to be concluded from what was read, at the most `LONG_MS`."""
+def _calm_ms(worker: "Worker", least_ms: int) -> int:
+    """How long nothing is to be concluded from what was read, at the most `LONG_MS`; 0 if for less than `least_ms`."""
     watcher = worker.watcher
     if not worker.can_read:
         if any(watcher.is_fresh(partition) for partition in watcher.watches):
             return 0
         # Nothing comes, and of what was read nothing is concluded; it is woken when it can read again.
-        return min([LONG_MS, *_timers_in_ms(worker)])
+        left_ms = min([LONG_MS, *_timers_in_ms(worker)])
+        return left_ms if left_ms >= least_ms else 0
     if not watcher.is_fresh_everywhere() or any(watch.ahead for watch in watcher.watches.values()):
         return 0
-    return min(LONG_MS, *_changes_in_ms(worker), LONG_MS)
+    calm_ms = LONG_MS
+    for left_ms in _changes_in_ms(worker):
+        if left_ms < least_ms:
+            return 0
+        calm_ms = min(calm_ms, left_ms)
+    return calm_ms
 
 
 def _changes_in_ms(worker: "Worker") -> Iterator[int]:

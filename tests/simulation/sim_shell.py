@@ -4,11 +4,11 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from aiokafka.errors import KafkaTimeoutError
 
 from sdk.contract.codec import encode_event
 from sdk.contract.events import Event, subject_of
+from tables.heard import encode_checkpoint
 from tables.rows import decode_row, encode_row
 from tables.state import State
 from tests.simulation.loop import Loop
@@ -166,7 +166,7 @@ class Disk:
         """The offset they belong to, and all else."""
         self.offset, self.now_ms = worker.state.offset, worker.state.now_ms
         self.watches = {
-            watch.partition: msgspec.json.encode(watch.dump()) for watch in worker.watcher.watches.values()
+            watch.partition: encode_checkpoint(watch.dump()) for watch in worker.watcher.watches.values()
         }
         self.letters = worker.letters.pending
 

@@ -8,8 +8,6 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from sdk.contract.heartbeats import Tick
 from sdk.contract.policy import Policy
 from sdk.contract.topics import WIDE_PARTITIONS
@@ -19,7 +17,7 @@ from streams.core.letters import Letters, decode_letter
 from streams.core.planning import Planning
 from streams.core.publisher import Publisher
 from streams.core.round import BlindError, Round
-from tables.heard import Checkpoint
+from tables.heard import decode_checkpoint
 from tables.silence import PartitionWatch
 from tables.state import State
 from tables.watcher import Watcher
@@ -161,7 +159,7 @@ class Worker(Process):
             watch = None
             raw = self.disk.watches.get(number)
             if raw is not None:
-                saved = PartitionWatch.load(msgspec.json.decode(raw, type=Checkpoint), self.state.policy)
+                saved = PartitionWatch.load(decode_checkpoint(raw), self.state.policy)
                 watch = saved if back <= saved.next_offset <= log.end else None
             watch = watch or PartitionWatch(number, begin=back)
             self.watcher.begin(watch)

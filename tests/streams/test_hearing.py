@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from sdk.contract.topics import WIDE_PARTITIONS, Topics
 from streams.core.appender import Appender
-from streams.core.heartbeats import Hearing
+from streams.core.heartbeats import Hearing, find_begin
 from streams.core.letters import Letters
 from streams.core.snapshots import Snapshots
 from tables.shares import share_out
@@ -49,7 +49,8 @@ async def _begin(folder: Path, **options: Any) -> tuple[Watcher, _EmptyTopic]:
         wake=lambda: None,
         **options,
     )
-    await hearing._begin(cast("Any", reader))
+    empty = cast("Any", reader)
+    hearing._begin(empty, await find_begin(empty, hearing._partitions))
     snapshots.close()
     watcher.fresh_at_ms = dict.fromkeys(watcher.watches, watcher.now_ms)
     return watcher, reader

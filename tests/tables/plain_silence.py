@@ -315,7 +315,7 @@ class PlainWatch(PartitionWatch):
         watch.sessions = {session.source: session for session in saved.sessions}
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
-        watch.bridges = saved.bridges or watch.bridges
+        watch.bridges = saved.bridges
         watch.unknown = set(saved.unknown)
         watch.heard = set(watch.sessions) | set(watch.hellos)
         watch.ahead = {

@@ -18,7 +18,7 @@ from sdk.contract.heartbeats import (
 )
 from sdk.contract.policy import Policy
 from tables.deadlines import Deadlines
-from tables.heard import Checkpoint
+from tables.heard import decode_checkpoint, encode_checkpoint
 from tables.silence import PartitionWatch
 from tests.tables.plain_silence import PlainWatch
 
@@ -179,8 +179,8 @@ def test_fast_watch_says_what_the_plain_one_says(steps: list[tuple[int, object]]
             else:
                 watch.apply(watch.next_offset, at_ms, record, POLICY)  # type: ignore[arg-type]  # see _STEPS
         if place == cut:
-            saved = msgspec.json.encode(fast.dump())
-            fast = PartitionWatch.load(msgspec.json.decode(saved, type=Checkpoint), POLICY)
+            saved = encode_checkpoint(fast.dump())
+            fast = PartitionWatch.load(decode_checkpoint(saved), POLICY)
         assert _knowledge(fast) == _knowledge(plain)
         assert (plain.heard & plain.sessions.keys()) - fast.heard <= fast.quiet.keys()
 

@@ -1,13 +1,12 @@
 """The log clock and its session windows, record by record."""
 
-import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sdk.contract.heartbeats import AppEntry, Beat, Heartbeat, Hello, Report, Tick
 from sdk.contract.policy import Policy
-from tables.heard import Checkpoint, Verdict
+from tables.heard import Verdict, decode_checkpoint, encode_checkpoint
 from tables.silence import PartitionWatch
 
 POLICY = Policy()
@@ -109,9 +108,9 @@ def test_unreadable_records_move_the_clock() -> None:
 def test_records_read_again_change_nothing() -> None:
     """Offsets below the next one are passed over."""
     watch = _watch([(0, _report()), *_ticks(5_000)])
-    before = msgspec.json.encode(watch.dump())
+    before = encode_checkpoint(watch.dump())
     watch.apply(0, _BEGIN_MS, _report(99), POLICY)
-    assert msgspec.json.encode(watch.dump()) == before
+    assert encode_checkpoint(watch.dump()) == before
 
 
 @settings(max_examples=40)
@@ -308,8 +307,8 @@ def test_checkpoint_anywhere_gives_the_same_verdicts(
         whole.apply(offset, at_ms, record, POLICY)
         half.apply(offset, at_ms, record, POLICY)
         if offset == cut:
-            saved = msgspec.json.encode(half.dump())
-            half = PartitionWatch.load(msgspec.json.decode(saved, type=Checkpoint), POLICY)
+            saved = encode_checkpoint(half.dump())
+            half = PartitionWatch.load(decode_checkpoint(saved), POLICY)
         assert half.silent == whole.silent
         assert {key: (one.epoch, one.last_ms) for key, one in half.sessions.items()} == {
             key: (one.epoch, one.last_ms) for key, one in whole.sessions.items()
