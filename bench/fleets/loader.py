@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +36,9 @@ SLOT_MS: Final = 20
 LATE_MS: Final = 500
 #: Largest batch: below the broker's largest message of 1 MiB.
 _BATCH_BYTES: Final = 900_000
+#: The id of a lone source, from its number, and its beat, from its number, that of the beat and the time.
+LONE_NAME: Final = b"service-%d"
+LONE_BEAT: Final = b'["b","service-%d",0,%d,%d,0]'
 #: The ages that the apps of a node have are those of one of so many moments of a beat interval.
 _MOMENTS: Final = 50
 
@@ -84,8 +87,8 @@ class Lane:
         self._open()
 
     def _open(self) -> None:
-        self._batch = self._loader.producer.create_batch()
-        self._due_ms = 0
+        self.batch = self._loader.producer.create_batch()
+        self.due_ms = 0
         #: Subjects of the script that have a record in it.
         self._subjects: list[int] = []
         #: Full reports in it.
@@ -95,17 +98,17 @@ class Lane:
         self, key: bytes, value: bytes, due_ms: int, subject: int = -1, full: tuple[int, int] | None = None
     ) -> None:
         """Take a record; `full` is the node whose full report it is, and its number."""
-        if self._batch.append(key=key, value=value, timestamp=None) is None:
-            self._full.append((self._batch, self._due_ms, self._subjects, self._fulls))
+        if self.batch.append(key=key, value=value, timestamp=None) is None:
+            self._full.append((self.batch, self.due_ms, self._subjects, self._fulls))
             self._open()
-            self._batch.append(key=key, value=value, timestamp=None)
-        if not self._due_ms:
-            self._due_ms = due_ms
+            self.batch.append(key=key, value=value, timestamp=None)
+        if not self.due_ms:
+            self.due_ms = due_ms
             self._filled.set()
         if subject >= 0:
             self._subjects.append(subject)
         if full is not None:
-            self._fulls.append((*full, self._batch.record_count() - 1))
+            self._fulls.append((*full, self.batch.record_count() - 1))
 
     async def run(self) -> None:
         """Send batch after batch."""
@@ -115,9 +118,9 @@ class Lane:
                 batch, due_ms, subjects, fulls = self._full.popleft()
             else:
                 self._filled.clear()
-                if not self._due_ms:
+                if not self.due_ms:
                     continue
-                batch, due_ms, subjects, fulls = self._batch, self._due_ms, self._subjects, self._fulls
+                batch, due_ms, subjects, fulls = self.batch, self.due_ms, self._subjects, self._fulls
                 self._open()
             count = batch.record_count()
             sent = await self._loader.producer.send_batch(
@@ -130,7 +133,7 @@ class Lane:
     @property
     def is_empty(self) -> bool:
         """Whether all was sent."""
-        return not self._full and not self._due_ms
+        return not self._full and not self.due_ms
 
 
 class Loader:
@@ -141,7 +144,7 @@ class Loader:
         self._size = order.size
         self.topic = Topics(order.prefix).heartbeats
         self._chance = random.Random(order.seed)  # jitter that can be repeated
-        self._ring: dict[int, list[int]] = {}
+        self._ring: defaultdict[int, list[int]] = defaultdict(list)
         self._numbers = 0
         self._records = self._bytes = self._late = self._late_ms = 0
         #: Nodes and lone sources that the script hits: source number -> its outage's place in the script.
@@ -159,7 +162,7 @@ class Loader:
         size = self._size
         self._keys = [node_name(node).encode() for node in range(size.nodes)]
         self._keys += [lone_name(number).encode() for number in range(size.lone)]
-        self._places = [partition_of(key.decode()) for key in self._keys]
+        self._places = bytearray(partition_of(key.decode()) for key in self._keys)
         self._unchanged = [_unchanged(node) for node in range(size.nodes)]
         self._templates = [_template(size, node) for node in range(size.nodes)]
         #: Of each node: where its last full report stands (-1: not known, or it must not be named), and until when
@@ -181,7 +184,7 @@ class Loader:
 
     def _due(self, source: int, at_ms: float, *, again: bool = True) -> None:
         slot = int(at_ms / SLOT_MS) + (0 if again else 1)
-        self._ring.setdefault(slot, []).append(source if again else -1 - source)
+        self._ring[slot].append(source if again else -1 - source)
 
     async def run(self) -> Offered:
         """Beat for the time that was ordered."""
@@ -233,16 +236,35 @@ class Loader:
             wait_s = slot * SLOT_MS / 1000 / speed - (time.monotonic() - began_s)
             await asyncio.sleep(max(0.0, wait_s))
             due_ms = self._began_ms + round(slot * SLOT_MS / speed)
-            for source in self._ring.pop(slot, ()):
-                if source >= 0:
-                    self._say(source, slot * SLOT_MS, due_ms)
-                else:
-                    self._say(-1 - source, slot * SLOT_MS, due_ms, again=False)
+            self._say_all(self._ring.pop(slot, []), slot * SLOT_MS, due_ms)
         while not all(lane.is_empty for lane in self._lanes):
             for task in tasks:
                 if task.done():
                     task.result()
             await asyncio.sleep(0.01)
+
+    def _say_all(self, sources: list[int], at_ms: int, due_ms: int) -> None:
+        """What is due in a slot; a lone source that nothing ever happens to with as little work as it takes."""
+        nodes, hit, ring, chance = self._size.nodes, self._hit, self._ring, self._chance.random
+        places, lanes, number, size = self._places, self._lanes, self._numbers, 0
+        earliest_ms, range_ms = at_ms + LONE_EVERY_MS * (1 - REPORT_JITTER), LONE_EVERY_MS * 2 * REPORT_JITTER
+        for source in sources:
+            if source < nodes or source in hit:
+                self._numbers = number
+                self._say(max(source, -1 - source), at_ms, due_ms, again=source >= 0)
+                number = self._numbers
+                continue
+            ring[int((earliest_ms + range_ms * chance()) / SLOT_MS)].append(source)
+            number += 1
+            # Made from numbers: bytes of each of a million would have to come from memory, which takes longer.
+            key = LONE_NAME % (source - nodes)
+            value = LONE_BEAT % (source - nodes, number, due_ms)
+            size += len(value)
+            lane = lanes[places[source]]
+            if not lane.due_ms or lane.batch.append(key=key, value=value, timestamp=due_ms) is None:
+                lane.put(key, value, due_ms)
+        self._numbers = number
+        self._bytes += size
 
     def _say(self, source: int, at_ms: int, due_ms: int, *, again: bool = True) -> None:
         is_node = source < self._size.nodes
@@ -274,7 +296,7 @@ class Loader:
                 ages = (*ages[:at], at_ms - outage.from_ms, *ages[at + 1 :])
             value = self._templates[source] % (self._numbers, due_ms, *ages)
         else:
-            value = b'["b","%b",0,%d,%d,0]' % (key, self._numbers, due_ms)
+            value = LONE_BEAT % (source - self._size.nodes, self._numbers, due_ms)
         self._bytes += len(value)
         # Of an app in trouble the first report after it tells of its beat.
         subject = -1 if outage is None else hit if outage.kind != "app" or _is_over(outage, at_ms) else -1
@@ -362,7 +384,8 @@ def _check_bytes(size: Size, templates: list[bytes]) -> None:
         unchanged = Unchanged(node_name(0), registration_of(0), 7, 8, 9, 0.5, 16_000, 8_000)
         assert _unchanged(0) % (7, 8, 9) == encode_heartbeat(unchanged)
         assert templates[0] % (7, 8, *ages) == encode_heartbeat(report)
-    assert encode_heartbeat(Beat("service-1", 0, 7, 8)) == b'["b","%b",0,%d,%d,0]' % (b"service-1", 7, 8)
+    assert encode_heartbeat(Beat(lone_name(1), 0, 7, 8)) == LONE_BEAT % (1, 7, 8)
+    assert lone_name(1).encode() == LONE_NAME % 1
 
 
 def main() -> None:
