@@ -19,6 +19,8 @@ closed by ticks as watermark. Rules:
 The same record by record, without a thought for cost, is in tests/tables/plain_silence.py.
 """
 
+from collections.abc import Callable
+
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
 from tables.bridged import NEVER_MS, BridgeClock, Bridging
@@ -34,10 +36,14 @@ LOOK_AGAIN = 128
 
 
 class PartitionWatch(Comparing):
-    """Everything a watcher knows of one heartbeat partition."""
+    """Everything a watcher knows of one heartbeat partition.
 
-    def __init__(self, partition: int, *, begin: int) -> None:
+    `name_of` gives the name of a source as it is kept elsewhere, so that a million names are not kept twice.
+    """
+
+    def __init__(self, partition: int, *, begin: int, name_of: Callable[[str], str] = str) -> None:
         super().__init__()
+        self.name_of = name_of
         self.partition = partition
         #: Offset where reading began and of the next record to apply.
         self.begin = begin
@@ -159,6 +165,7 @@ class PartitionWatch(Comparing):
     def _beat(self, source: str, epoch: int, offset: int, policy: Policy) -> None:
         session = self.sessions.get(source)
         if session is None:
+            source = self.name_of(source)
             self.sessions[source] = Session(source, epoch, self.clock_ms, offset)
             self._ring.put(self.clock_ms + policy.silence_limit_ms, source)
             self._link(source)
@@ -343,12 +350,16 @@ class PartitionWatch(Comparing):
         )
 
     @classmethod
-    def load(cls, saved: Checkpoint, policy: Policy) -> "PartitionWatch":
+    def load(
+        cls, saved: Checkpoint, policy: Policy, *, name_of: Callable[[str], str] = str
+    ) -> "PartitionWatch":
         """The watch that `dump` came from."""
-        watch = cls(saved.partition, begin=saved.begin)
+        watch = cls(saved.partition, begin=saved.begin, name_of=name_of)
         watch.next_offset = saved.next_offset
         watch.clock_ms, watch.append_ms, watch.cut_ms = saved.clock_ms, saved.append_ms, saved.cut_ms
-        watch.sessions = {session.source: session for session in saved.sessions}
+        for session in saved.sessions:
+            session.source = name_of(session.source)
+            watch.sessions[session.source] = session
         watch.silent, watch.reports, watch.hellos = saved.silent, saved.reports, saved.hellos
         watch.app_beats = {(app, generation): at for app, generation, at in saved.app_beats}
         watch.bridges = saved.bridges

@@ -49,6 +49,11 @@ class Watcher:
         self.watches[watch.partition] = watch
         self._overdue.forget()
 
+    def name_of(self, source: str) -> str:
+        """The name of a lone source as its row has it, so that there is one of each; of any other as it is given."""
+        row = self.state.sources.get(source)
+        return source if row is None else row.source
+
     def apply(self, partition: int, offset: int, append_ms: int, record: Heartbeat | None) -> None:
         """Apply one record of a partition."""
         self.watches[partition].apply(offset, append_ms, record, self.policy)

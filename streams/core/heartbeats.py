@@ -135,11 +135,11 @@ class Hearing:
             await finder.stop()
 
     def _begin(self, reader: AIOKafkaConsumer, begins: dict[TopicPartition, Begin]) -> None:
-        policy = self._watcher.policy
+        policy, name_of = self._watcher.policy, self._watcher.name_of
         for at, begin in begins.items():
-            saved = self._snapshots.load_watch(at.partition, policy)
-            fits = saved is not None and begin.back <= saved.next_offset <= begin.end
-            watch = saved if saved is not None and fits else PartitionWatch(at.partition, begin=begin.back)
+            watch = self._snapshots.load_watch(at.partition, policy, name_of=name_of)
+            if watch is None or not begin.back <= watch.next_offset <= begin.end:
+                watch = PartitionWatch(at.partition, begin=begin.back, name_of=name_of)
             self._watcher.begin(watch)
             reader.seek(at, watch.next_offset)
 

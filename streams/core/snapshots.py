@@ -9,7 +9,7 @@ Rules:
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
@@ -142,13 +142,15 @@ class Snapshots:
             _log.warning("saved dead letters are unreadable (%s)", error)
             return []
 
-    def load_watch(self, partition: int, policy: Policy) -> PartitionWatch | None:
+    def load_watch(
+        self, partition: int, policy: Policy, *, name_of: Callable[[str], str] = str
+    ) -> PartitionWatch | None:
         """The checkpoint of a heartbeat partition, if there is one that can be read."""
         raw = self._db.get(_watch_key(partition))
         if raw is None:
             return None
         try:
-            return PartitionWatch.load(decode_checkpoint(raw), policy)
+            return PartitionWatch.load(decode_checkpoint(raw), policy, name_of=name_of)
         except msgspec.MsgspecError as error:
             _log.warning(
                 "checkpoint of heartbeat partition %d is unreadable (%s): counting back", partition, error

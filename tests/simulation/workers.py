@@ -156,12 +156,12 @@ class Worker(Process):
                     if record.timestamp < since:
                         break
                     back = record.offset
-            watch = None
+            watch, name_of = None, self.watcher.name_of
             raw = self.disk.watches.get(number)
             if raw is not None:
-                saved = PartitionWatch.load(decode_checkpoint(raw), self.state.policy)
+                saved = PartitionWatch.load(decode_checkpoint(raw), self.state.policy, name_of=name_of)
                 watch = saved if back <= saved.next_offset <= log.end else None
-            watch = watch or PartitionWatch(number, begin=back)
+            watch = watch or PartitionWatch(number, begin=back, name_of=name_of)
             self.watcher.begin(watch)
             positions[self.world.topics.heartbeats, number] = watch.next_offset
         return positions

@@ -1,6 +1,7 @@
 """The rules of tables.silence as they read, without a thought for cost: what the fast watch is compared with."""
 
 import heapq
+from collections.abc import Callable
 
 from sdk.contract.heartbeats import Beat, Heartbeat, Hello, PoolReport, Report, Tick, Unchanged
 from sdk.contract.policy import Policy
@@ -13,8 +14,8 @@ from tables.silence import PartitionWatch
 class PlainWatch(PartitionWatch):
     """Everything a watcher knows of one heartbeat partition, in objects, record by record."""
 
-    def __init__(self, partition: int, *, begin: int) -> None:
-        super().__init__(partition, begin=begin)
+    def __init__(self, partition: int, *, begin: int, name_of: Callable[[str], str] = str) -> None:
+        super().__init__(partition, begin=begin, name_of=name_of)
         self.partition = partition
         #: Offset where reading began and of the next record to apply.
         self.begin = begin
@@ -307,9 +308,9 @@ class PlainWatch(PartitionWatch):
         )
 
     @classmethod
-    def load(cls, saved: Checkpoint, policy: Policy) -> "PlainWatch":
+    def load(cls, saved: Checkpoint, policy: Policy, *, name_of: Callable[[str], str] = str) -> "PlainWatch":
         """The watch that `dump` came from."""
-        watch = cls(saved.partition, begin=saved.begin)
+        watch = cls(saved.partition, begin=saved.begin, name_of=name_of)
         watch.next_offset = saved.next_offset
         watch.clock_ms, watch.append_ms, watch.cut_ms = saved.clock_ms, saved.append_ms, saved.cut_ms
         watch.sessions = {session.source: session for session in saved.sessions}

@@ -19,7 +19,10 @@ from sdk.contract.heartbeats import (
 from sdk.contract.policy import Policy
 from tables.deadlines import Deadlines
 from tables.heard import decode_checkpoint, encode_checkpoint
+from tables.rows import SourceRow
 from tables.silence import PartitionWatch
+from tables.state import State
+from tables.watcher import Watcher
 from tests.tables.plain_silence import PlainWatch
 
 POLICY = Policy()
@@ -229,3 +232,21 @@ def test_changed_row_has_the_next_record_compared() -> None:
 
     assert first == {LONE[0]}
     assert watch.heard == set()
+
+
+def test_a_name_that_the_log_has_is_not_kept_twice() -> None:
+    """A session goes by the string of the row, also one from a checkpoint; without a row by its own."""
+    state, name = State(), LONE[0]
+    state.put("sources", name, SourceRow(name, "lone", 0, seen=0, since_ms=0))
+    watcher = Watcher(state)
+    watch = PartitionWatch(0, begin=0, name_of=watcher.name_of)
+    for offset, source in enumerate(LONE):
+        watch.apply(offset, _BEGIN_MS, Beat(source.encode().decode(), 0, 1, 0), POLICY)
+    saved = decode_checkpoint(encode_checkpoint(watch.dump()))
+    again = PartitionWatch.load(saved, POLICY, name_of=watcher.name_of)
+
+    for it in (watch, again):
+        assert list(it.sessions) == list(LONE)
+        key = next(iter(it.sessions))
+        assert key is name
+        assert it.sessions[key].source is name
